@@ -1,0 +1,170 @@
+"""What happened in a build, as values, and the protocol of those who tell it.
+
+Events hold data, never wording: reporters choose the words, `--json` writes the fields as they are. Times are seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .rebuilder import Reason
+
+
+@dataclass(frozen=True)
+class JobName:
+    """How a job is called: its step, the values of its wildcards, and its first target (None for a step without)."""
+
+    step: str
+    values: Mapping[str, str]
+    target: str | None
+
+    def __str__(self) -> str:
+        if not self.values:
+            return self.step
+        return f"{self.step}[{','.join(f'{k}={v}' for k, v in self.values.items())}]"
+
+
+@dataclass(frozen=True)
+class BuildStarted:
+    """Planning is done: `jobs` are selected, at most `affected` of them will run."""
+
+    run: int
+    root: str
+    jobs: int
+    affected: int
+    slots: int
+
+
+@dataclass(frozen=True)
+class JobStarted:
+    """One attempt of a job has started; `expected` is how long it took the last time, if that is known."""
+
+    job: JobName
+    reasons: Sequence[Reason]
+    attempt: int
+    command: str
+    log: str
+    description: str = ""
+    expected: float | None = None
+
+
+@dataclass(frozen=True)
+class JobEnded:
+    """A job is over: `status` is "done", "failed" or "interrupted".
+
+    `changed` tells whether any target differs from the last good run (False: its readers may be spared). `error` is set for a failure.
+    `output` is the number of bytes in the log.
+    """
+
+    job: JobName
+    status: str
+    seconds: float
+    changed: bool
+    attempt: int
+    log: str | None
+    output: int
+    exit_code: int | None = None
+    error: str | None = None
+    facts: Sequence[str] = field(default=())
+    targets: Sequence[str] = field(default=())
+
+
+@dataclass(frozen=True)
+class JobUpToDate:
+    """A job that might have been affected was judged up to date: nothing ran."""
+
+    job: JobName
+
+
+@dataclass(frozen=True)
+class JobSkipped:
+    """A job was not run because the job `because` failed or was not run itself."""
+
+    job: JobName
+    because: JobName
+
+
+@dataclass(frozen=True)
+class JobPlanned:
+    """Dry run: `answer` is "will", "may" or "no"."""
+
+    job: JobName
+    answer: str
+    reasons: Sequence[Reason]
+    command: str
+
+
+@dataclass(frozen=True)
+class JobRetried:
+    """An attempt failed and another one follows after `delay` seconds."""
+
+    job: JobName
+    attempt: int
+    delay: float
+    error: str
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The user's copy of a target was put aside before the target was made anew."""
+
+    key: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something the user should know; nothing stops because of it."""
+
+    text: str
+    facts: Sequence[str] = field(default=())
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Another build holds the project; this one waits for it."""
+
+    holder: str
+
+
+@dataclass(frozen=True)
+class BuildEnded:
+    """The sum: jobs by how they ended. `orphans` is the number of targets that no job makes any more."""
+
+    ran: int
+    failed: int
+    skipped: int
+    up_to_date: int
+    interrupted: int
+    seconds: float
+    orphans: Sequence[str] = field(default=())
+    dry_run: bool = False
+
+
+Event = (
+    BuildStarted
+    | JobStarted
+    | JobEnded
+    | JobUpToDate
+    | JobSkipped
+    | JobPlanned
+    | JobRetried
+    | Kept
+    | Warned
+    | Waiting
+    | BuildEnded
+)
+
+
+class Reporter(Protocol):
+    """Told of everything, in order, from one thread. `tick` is called now and then while jobs run (a live view redraws)."""
+
+    def tell(self, event: Event) -> None: ...
+
+    def tick(self) -> None: ...
+
+    def close(self) -> None: ...

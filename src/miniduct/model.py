@@ -1,0 +1,133 @@
+"""The values that everything above speaks of: steps, slots, the project. Frozen, made by the Ductfile reader or the Python front.
+
+This module knows neither TOML nor disks. A value of these types is already validated: names are unique, every placeholder means
+something, every number is in range. Keys are texts: relative to the project's root, normalised (`data/a.csv`, `../x`), or absolute; a
+trailing slash makes a key a folder as a whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FINGERPRINT_SIZE = 32
+"""Bytes of a fingerprint: a whole BLAKE3 digest."""
+
+
+class Stamp(NamedTuple):
+    """Cheap hint about a key: compared for equality only, never for order."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+class Check(Enum):
+    """What of an input decides whether it has changed."""
+
+    CONTENT = "content"
+    MTIME = "mtime"
+    EXISTS = "exists"
+
+
+class Location(NamedTuple):
+    """Where something was written: a file as the user knows it, a line, a column (both from 1), and the line's text for the excerpt."""
+
+    file: str
+    line: int
+    column: int = 1
+    width: int = 0
+    source: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One declared input or target: a key, a pattern with wildcards or globs, or `step:NAME`.
+
+    `text` has its vars substituted and is normalised relative to the project's root. `name` is the key of a table of named ones (several
+    slots share it where the table's value is a list). `step` is set instead of a key where the text was `step:NAME`.
+    """
+
+    text: str
+    name: str | None
+    location: Location
+    step: str | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A command: `text` for a shell (placeholders and all), or `argv` for no shell; exactly one is set."""
+
+    text: str | None = None
+    argv: tuple[str, ...] | None = None
+    shell: tuple[str, ...] | None = None
+    """The shell's own words, from the setting `shell`; None: strict bash, or sh where there is none."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One entry of the Ductfile. `run` is None for a group: a name for its inputs."""
+
+    name: str
+    location: Location
+    inputs: tuple[Slot, ...] = ()
+    targets: tuple[Slot, ...] = ()
+    run: Run | None = None
+    run_location: Location | None = None
+    after: tuple[str, ...] = ()
+    foreach: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    where: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    env: tuple[str, ...] = ()
+    """Names of the variables whose values count."""
+    env_set: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+    cwd: str = "."
+    """Relative to the project's root."""
+    timeout: float | None = None
+    """Seconds for one attempt."""
+    retries: int = 0
+    backoff: float = 1.0
+    """Seconds before the second attempt; doubled for each further one."""
+    retry_on: tuple[int | str, ...] = ()
+    """Exit codes, signal names and "timeout"; empty: any failure."""
+    pool: str | None = None
+    cpus: int = 1
+    check: Check = Check.CONTENT
+    max_age: float | None = None
+    """Seconds after which a good run is stale."""
+    keep: bool = False
+    tags: tuple[str, ...] = ()
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Project:
+    """What a Ductfile says: the steps in the order of the file, and what plain `duct build` makes.
+
+    `root` is the absolute folder of the Ductfile; `files` are the Ductfiles read, the main one first, relative to the root; `default` is empty
+    where every step is meant. `today` is the date that a `foreach` used, if one did.
+    """
+
+    root: str
+    files: tuple[str, ...]
+    steps: tuple[Step, ...]
+    default: tuple[tuple[str, Location], ...] = ()
+    pools: Mapping[str, int] = field(default_factory=dict)
+    vars: Mapping[str, str] = field(default_factory=dict)
+    today: str | None = None
+
+    def step(self, name: str) -> Step:
+        """The step of that name; KeyError where there is none."""
+        for step in self.steps:
+            if step.name == name:
+                return step
+        raise KeyError(name)
