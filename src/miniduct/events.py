@@ -41,7 +41,11 @@ class BuildStarted:
 
 @dataclass(frozen=True)
 class JobStarted:
-    """One attempt of a job has started; `expected` is how long it took the last time, if that is known."""
+    """One attempt of a job has started; `expected` is how long it took the last time, if that is known.
+
+    `live` is the file that the attempt's output goes to while it runs; None where it may be shown only when it has ended (there are secrets to
+    mask). It is only good until the job's end: the log holds the output from then on.
+    """
 
     job: JobName
     reasons: Sequence[Reason]
@@ -50,6 +54,7 @@ class JobStarted:
     log: str
     description: str = ""
     expected: float | None = None
+    live: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Steps into jobs, in columns; selection, order, definitions."""

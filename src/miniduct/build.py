@@ -1,0 +1,557 @@
+"""The one loop: judge, start, wait, publish, record, tell. The only place where the parts meet.
+
+A job goes through it like this; whatever happens at any moment, each target is the last good one, the new one, or none:
+
+    ready ──judge──> up to date                          (settled: its readers are judged next)
+              └────> fingerprint inputs, stage, start ──> ended
+    ended ──> a target missing, an exit code, a signal ──> discard, put back what was there, failed (or another attempt)
+        └───> fingerprint targets, write the trace to the journal, rename the targets into place, settled
+
+The journal line comes before the renames: after a kill between the two, the next start finds the staged files that the line describes and
+completes the renames. Jobs whose inputs come from a dynamic target wait for its maker; if its members changed, the steps are expanded
+again and a further round runs.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from . import events as ev
+from .errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, DuctError
+from .interrupts import Interrupts
+from .launching import Launcher, failure_of, may_retry
+from .publishing import NotMadeError, Recording
+from .runners.base import Done, Lost
+from .scheduler import Scheduler, longest_paths
+from .survey import plan_ahead, survey, total
+from .trace.fingerprints import TICK_NS
+from .workspace import Workspace, open_workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    from .events import Event, Reporter
+    from .judging import Judged
+    from .launching import Attempt
+    from .publishing import Made
+    from .rebuilder import Reason
+    from .runners.base import Runner
+    from .survey import Round
+    from .workspace import Where
+
+LARGE = 16 << 20
+"""Bytes of targets from which on a thread reads them, so that the loop goes on."""
+ROUNDS = 100
+"""A build whose dynamic targets still change after so many expansions does not converge."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to build. `jobs` is the number of slots, 0 for the cores; `targets` are as the user wrote them; `grace` is in seconds."""
+
+    targets: tuple[str, ...] = ()
+    jobs: int = 0
+    keep_going: bool = False
+    dry_run: bool = False
+    force: bool = False
+    wait: bool = True
+    grace: float = 5.0
+
+
+@dataclass
+class Totals:
+    """How the jobs of a build ended."""
+
+    ran: int = 0
+    failed: int = 0
+    skipped: int = 0
+    up_to_date: int = 0
+    interrupted: int = 0
+    waiting: int = 0
+    """Not reached any more: the build stopped at a failure."""
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_FAILED if self.failed or self.skipped else EXIT_OK
+
+
+def build(where: Where, options: Options, reporter: Reporter) -> int:
+    """Bring the targets up to date (or tell what would be done); the exit code. DuctError where nothing can be done at all."""
+    began = time.monotonic()
+    if options.dry_run:
+        return _dry_run(where, options, reporter, began)
+    with open_workspace(where, write=True, wait=options.wait, tell=reporter.tell) as space:
+        return Builder(space, options, reporter, began).build()
+
+
+def _dry_run(where: Where, options: Options, reporter: Reporter, began: float) -> int:
+    """Nothing is written, nothing is locked: the state is opened for reading only."""
+    with open_workspace(where, write=False, tell=reporter.tell) as space:
+        ahead = plan_ahead(space, options.targets, force=options.force)
+        _tell_warnings(space, reporter)
+        reporter.tell(ev.BuildStarted(0, space.where.root, total(ahead), len(ahead.jobs), slots(options)))
+        count = 0
+        for answer, judged in survey(space, ahead):
+            if answer != "no":
+                count += 1
+            name = space.plan.job_name(judged.job)
+            command = space.commands.shown(judged.job)
+            reporter.tell(ev.JobPlanned(name, answer, judged.reasons, command))
+        reporter.tell(
+            ev.BuildEnded(
+                ran=count,
+                failed=0,
+                skipped=0,
+                up_to_date=total(ahead) - count,
+                interrupted=0,
+                seconds=time.monotonic() - began,
+                orphans=space.orphans(),
+                dry_run=True,
+            )
+        )
+    return EXIT_OK
+
+
+def _tell_warnings(space: Workspace, reporter: Reporter) -> None:
+    for text, facts in space.plan.warnings:
+        reporter.tell(ev.Warned(text, facts))
+
+
+def slots(options: Options) -> int:
+    """How many jobs run at a time: as asked for, else one for each core that this process may use."""
+    if options.jobs > 0:
+        return options.jobs
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+@dataclass
+class Hashing:
+    """Targets that a thread is reading."""
+
+    attempt: Attempt
+    done: Done
+    made: list[Made]
+    began_ns: int
+    future: Future[list[bytes]]
+
+
+class Builder:
+    """One build: a round for each expansion of the plan."""
+
+    def __init__(self, space: Workspace, options: Options, reporter: Reporter, began: float) -> None:
+        self._space = space
+        self._options = options
+        self._reporter = reporter
+        self._began = began
+        self._slots = slots(options)
+        self._totals = Totals()
+        self._over: set[str] = set()
+        """Ids of jobs that ran or failed in an earlier round: they are judged again, but neither forced nor counted again."""
+        self._failed: set[str] = set()
+
+    def build(self) -> int:
+        from .runners.shell import LocalRunner
+
+        space = self._space
+        ahead = plan_ahead(space, self._options.targets, force=self._options.force)
+        _tell_warnings(space, self._reporter)
+        jobs = total(ahead)
+        run = 0
+        interrupted = False
+        if ahead.jobs:
+            run = space.begin_run()
+            runner = LocalRunner(space.logs, slots=self._slots, grace=self._options.grace)
+            try:
+                with Interrupts(runner.wake) as interrupts:
+                    interrupted = self._rounds(ahead, jobs, run, runner, interrupts)
+            finally:
+                runner.close()
+        totals = self._totals
+        space.save()
+        totals.up_to_date = max(
+            jobs - totals.ran - totals.failed - totals.skipped - totals.interrupted - totals.waiting, 0
+        )
+        ended = ev.BuildEnded(
+            ran=totals.ran,
+            failed=totals.failed,
+            skipped=totals.skipped + totals.waiting,
+            up_to_date=totals.up_to_date,
+            interrupted=totals.interrupted,
+            seconds=time.monotonic() - self._began,
+            orphans=space.orphans(),
+        )
+        if run:
+            space.end_run(run, ended)
+        self._reporter.tell(ended)
+        return EXIT_INTERRUPTED if interrupted else totals.exit_code
+
+    def _rounds(self, ahead: Round, jobs: int, run: int, runner: Runner, interrupts: Interrupts) -> bool:
+        space = self._space
+        self._tell(ev.BuildStarted(run, space.where.root, jobs, len(ahead.jobs), self._slots))
+        forced = self._options.force
+        for number in range(ROUNDS):
+            loop = Loop(self, space, ahead, run=run, runner=runner, interrupts=interrupts, forced=forced)
+            loop.run()
+            if interrupts.count:
+                return True
+            if not loop.expand_again:
+                return False
+            if number == ROUNDS - 1:
+                break
+            warned = set(space.plan.warnings)
+            space.expand_again()
+            for text, facts in space.plan.warnings:
+                if (text, facts) not in warned:
+                    self._tell(ev.Warned(text, facts))
+            ahead = plan_ahead(space, self._options.targets, force=forced)
+        raise DuctError(
+            "the plan does not settle: the members of a dynamic target change with each run",
+            hint="look at the steps whose targets hold a *: one of them makes other files each time",
+        )
+
+    # -- what the rounds share ----------------------------------------------------------------------------------------------------------
+
+    def _tell(self, event: Event) -> None:
+        self._reporter.tell(event)
+
+    @property
+    def reporter(self) -> Reporter:
+        return self._reporter
+
+    @property
+    def options(self) -> Options:
+        return self._options
+
+    @property
+    def totals(self) -> Totals:
+        return self._totals
+
+    @property
+    def over(self) -> set[str]:
+        return self._over
+
+    @property
+    def failed(self) -> set[str]:
+        return self._failed
+
+    @property
+    def slots(self) -> int:
+        return self._slots
+
+
+class Loop:
+    """One round: the affected jobs of one plan, each judged, and run where it is stale."""
+
+    def __init__(
+        self,
+        builder: Builder,
+        space: Workspace,
+        ahead: Round,
+        *,
+        run: int,
+        runner: Runner,
+        interrupts: Interrupts,
+        forced: bool,
+    ) -> None:
+        plan = space.plan
+        self.expand_again = False
+        self._builder = builder
+        self._totals = builder.totals
+        self._tell: Callable[[Event], None] = builder.reporter.tell
+        self._space = space
+        self._plan = plan
+        self._runner = runner
+        self._interrupts = interrupts
+        self._forced = forced
+        self._run = run
+        self._launcher = Launcher(space, runner, run)
+        ids = plan.job_id
+        durations = space.durations(ahead.jobs)
+        self._durations = durations
+        usual = sum(durations.values()) / len(durations) if durations else 1.0
+        priority = longest_paths(ahead.graph, lambda job: durations.get(job, usual))
+        steps = plan.steps
+        self._scheduler = Scheduler(
+            ahead.graph,
+            slots=builder.slots,
+            priority=priority,
+            cpus=lambda job: steps[plan.step_of(job)].cpus,
+            pool=lambda job: steps[plan.step_of(job)].pool,
+            pools=space.project.pools,
+        )
+        space.judge.expect(sorted(ahead.jobs, key=lambda job: -priority[job]))
+        self._verdicts: dict[int, Judged] = {}
+        self._running: dict[int, Attempt] = {}
+        self._hashing: list[Hashing] = []
+        self._retries: list[tuple[float, int, int, Judged]] = []
+        self._threads: ThreadPoolExecutor | None = None
+        self._stopping = False
+        self._asked = 0
+        self._behind = {job for job in ahead.jobs if ahead.behind_dynamic(job)}
+        for job in [job for job in ahead.jobs if ids(job) in builder.failed]:
+            self._scheduler.fail(job)
+
+    def run(self) -> None:
+        """Until nothing runs and nothing can be started any more."""
+        try:
+            while True:
+                self._heed_interrupts()
+                self._start_ready()
+                if not (self._running or self._hashing or self._retries):
+                    break
+                self._wait()
+        finally:
+            if self._threads is not None:
+                self._threads.shutdown(wait=True)
+            self._totals.waiting = self._scheduler.unsettled
+
+    # -- starting -----------------------------------------------------------------------------------------------------------------------
+
+    def _start_ready(self) -> None:
+        scheduler = self._scheduler
+        while not self._stopping and scheduler.free > 0:
+            if self._retries and self._retries[0][0] <= time.monotonic():
+                _, job, number, judged = heapq.heappop(self._retries)
+                self._verdicts[job] = judged
+                self._launcher.attempts[job] = number
+                scheduler.push(job)
+            job_ = scheduler.pop()
+            if job_ is None:
+                return
+            judged_ = self._verdicts.pop(job_, None) or self._judge(job_)
+            if judged_ is None:
+                continue
+            if not scheduler.fits(job_):
+                self._verdicts[job_] = judged_
+                scheduler.push(job_)
+                return
+            if scheduler.take(job_):
+                self._start(judged_)
+            else:
+                self._verdicts[job_] = judged_
+
+    def _judge(self, job: int) -> Judged | None:
+        """The verdict, where the job is to be run; None where it is settled now: up to date, or failed before it could start."""
+        space = self._space
+        if self.expand_again and job in self._behind:
+            # Its inputs are about to change: the next round judges it.
+            space.dirty.add(job)
+            self._scheduler.fail(job)
+            return None
+        try:
+            again = self._plan.job_id(job) in self._builder.over
+            judged = space.judge.judge(job, forced=self._forced and not again)
+        except DuctError as error:
+            self._fail_before(job, error.what, error.facts, ())
+            return None
+        if not judged.reasons:
+            space.dirty.discard(job)
+            self._scheduler.settle(job)
+            self._tell(ev.JobUpToDate(self._plan.job_name(job)))
+            return None
+        if judged.missing:
+            names = [self._plan.names[key] for key in judged.missing[:3]]
+            self._fail_before(job, f"an input is not there: {', '.join(names)}", (), judged.reasons)
+            return None
+        return judged
+
+    def _start(self, judged: Judged) -> None:
+        job = judged.job
+        try:
+            self._space.judge.fingerprint_inputs(judged)
+            attempt, kept = self._launcher.start(judged, self._tell, self._durations.get(job))
+        except DuctError as error:
+            self._launcher.undo(job)
+            self._fail_before(job, error.what, error.facts, judged.reasons)
+            return
+        for key, path in kept:
+            self._tell(ev.Kept(key, path))
+        self._running[attempt.id] = attempt
+
+    # -- waiting ------------------------------------------------------------------------------------------------------------------------
+
+    def _wait(self) -> None:
+        timeout = 0.25 if not self._retries else min(max(self._retries[0][0] - time.monotonic(), 0.0), 0.25)
+        for event in self._runner.events(timeout):
+            attempt = self._running.pop(event.attempt)
+            if isinstance(event, Lost):
+                self._failed(attempt, event.why, (), None, 0.0, 0)
+            else:
+                self._ended(attempt, event)
+        for hashing in [each for each in self._hashing if each.future.done()]:
+            self._hashing.remove(hashing)
+            self._publish(hashing.attempt, hashing.done, hashing.made, hashing.began_ns, hashing.future.result)
+        self._space.traces.maybe_fold()
+        self._space.contents.settle(before_ns=time.time_ns() - TICK_NS)
+        self._builder.reporter.tick()
+
+    def _ended(self, attempt: Attempt, done: Done) -> None:
+        if self._asked and done.code != 0:
+            self._interrupted(attempt, done)
+            return
+        failure = failure_of(done, attempt)
+        if failure is not None:
+            self._failed(attempt, failure, (), done.code, done.seconds, done.output, timed_out=done.timed_out)
+            return
+        publisher = self._launcher.publisher
+        began = time.time_ns()
+        try:
+            made = publisher.collect(attempt.job)
+        except (NotMadeError, DuctError) as error:
+            self._failed(attempt, error.what, error.facts, 0, done.seconds, done.output)
+            return
+        if sum(each.stamp.size for each in made) < LARGE:
+            self._publish(attempt, done, made, began, lambda: publisher.fingerprints(attempt.job, made))
+            return
+        if self._threads is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._threads = ThreadPoolExecutor(max_workers=min(self._builder.slots, 8))
+        self._scheduler.release(attempt.job)
+        future = self._threads.submit(publisher.fingerprints, attempt.job, made)
+        future.add_done_callback(lambda _: self._runner.wake())
+        self._hashing.append(Hashing(attempt, done, made, began, future))
+
+    def _publish(
+        self, attempt: Attempt, done: Done, made: Sequence[Made], began_ns: int, fingerprints: Callable[[], list[bytes]]
+    ) -> None:
+        job = attempt.job
+        space = self._space
+        log = attempt.log if done.output else None
+        about = Recording(self._run, attempt.started, done.seconds, attempt.number, done.output, log)
+        try:
+            published = self._launcher.publisher.publish(attempt.judged, made, fingerprints(), began_ns, about)
+        except (NotMadeError, DuctError) as error:
+            self._failed(attempt, error.what, error.facts, 0, done.seconds, done.output)
+            return
+        space.judge.drop(job)
+        self._builder.over.add(self._plan.job_id(job))
+        self._totals.ran += 1
+        space.dirty.discard(job)
+        for key, path in published.kept:
+            self._tell(ev.Kept(key, path))
+        name = self._plan.job_name(job)
+        if published.left:
+            self._tell(ev.Warned(f"{name} no longer makes what stands there, edited since: it stays", published.left))
+        if published.moved:
+            space.dirty.add(job)
+            self._tell(ev.Warned(f"an input changed while {name} ran: the job is stale again", published.moved))
+        if published.members_changed:
+            self.expand_again = True
+        self._tell(
+            ev.JobEnded(
+                name,
+                "done",
+                done.seconds,
+                published.changed,
+                attempt.number,
+                log,
+                done.output,
+                exit_code=0,
+                targets=published.keys,
+            )
+        )
+        self._scheduler.settle(job)
+
+    # -- failing ------------------------------------------------------------------------------------------------------------------------
+
+    def _failed(
+        self,
+        attempt: Attempt,
+        error: str,
+        facts: Sequence[str],
+        code: int | None,
+        seconds: float,
+        output: int,
+        *,
+        timed_out: bool = False,
+    ) -> None:
+        job = attempt.job
+        self._launcher.undo(job)
+        step = self._plan.steps[self._plan.step_of(job)]
+        if not self._stopping and may_retry(step, attempt.number, code, timed_out=timed_out):
+            delay = step.backoff * 2 ** (attempt.number - 1)
+            self._scheduler.release(job)
+            self._tell(ev.JobRetried(self._plan.job_name(job), attempt.number, delay, error))
+            heapq.heappush(self._retries, (time.monotonic() + delay, job, attempt.number + 1, attempt.judged))
+            return
+        log = attempt.log if output else None
+        self._record_failure(job, error, facts, attempt.judged.reasons, code, seconds, log)
+        self._tell(
+            ev.JobEnded(
+                self._plan.job_name(job),
+                "failed",
+                seconds,
+                False,
+                attempt.number,
+                log,
+                output,
+                exit_code=code,
+                error=error,
+                facts=facts,
+            )
+        )
+        self._give_up(job)
+
+    def _fail_before(self, job: int, error: str, facts: Sequence[str], reasons: Sequence[Reason]) -> None:
+        """The job failed before its command could be started."""
+        self._record_failure(job, error, facts, reasons, None, 0.0, None)
+        name = self._plan.job_name(job)
+        self._tell(ev.JobEnded(name, "failed", 0.0, False, 1, None, 0, error=error, facts=facts))
+        self._give_up(job)
+
+    def _record_failure(
+        self,
+        job: int,
+        error: str,
+        facts: Sequence[str],
+        reasons: Sequence[Reason],
+        code: int | None,
+        seconds: float,
+        log: str | None,
+    ) -> None:
+        self._launcher.record_failure(job, error, facts, reasons, code, seconds, log)
+        self._space.dirty.add(job)
+        self._builder.failed.add(self._plan.job_id(job))
+        self._totals.failed += 1
+
+    def _give_up(self, job: int) -> None:
+        self._skip(self._scheduler.fail(job), job)
+        if not self._builder.options.keep_going:
+            self._stopping = True
+
+    def _skip(self, jobs: Sequence[int], because: int) -> None:
+        name = self._plan.job_name(because)
+        for job in jobs:
+            self._space.dirty.add(job)
+            self._totals.skipped += 1
+            self._tell(ev.JobSkipped(self._plan.job_name(job), name))
+
+    # -- interrupting -------------------------------------------------------------------------------------------------------------------
+
+    def _heed_interrupts(self) -> None:
+        count = self._interrupts.count
+        if count > self._asked:
+            self._asked = count
+            self._stopping = True
+            self._retries.clear()
+            for attempt in self._running:
+                self._runner.kill(attempt, hard=count > 1)
+
+    def _interrupted(self, attempt: Attempt, done: Done) -> None:
+        job = attempt.job
+        self._launcher.undo(job)
+        self._space.dirty.add(job)
+        self._totals.interrupted += 1
+        name = self._plan.job_name(job)
+        log = attempt.log if done.output else None
+        self._tell(ev.JobEnded(name, "interrupted", done.seconds, False, attempt.number, log, done.output))
+        self._scheduler.fail(job)

@@ -1,0 +1,72 @@
+"""What every verb is given: its flags and targets, the project, and the two streams. A verb is a function from a Session to an exit code.
+
+Answers go to stdout, duct's own words to stderr; with `--json` answers are JSON Lines. Refuses to know what any verb does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageError
+from ..reporters.plain import Place
+from ..reporters.screen import Paint, wants_colour
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Mapping
+
+    from ..workspace import Where
+
+
+class Session:
+    """One call of one verb."""
+
+    def __init__(self, values: Namespace, environ: Mapping[str, str]) -> None:
+        self.values = values
+        self.environ = environ
+        self.json: bool = values.json
+        self.quiet: bool = values.quiet
+        self.verbose: int = values.verbose
+        self.words: tuple[str, ...] = values.words
+        self.paint = Paint(not self.json and wants_colour(values.color, sys.stdout, environ))
+        self.paint_err = Paint(wants_colour(values.color, sys.stderr, environ))
+
+    def where(self) -> Where:
+        """The project; from now on the process stands at its root. UsageError where there is none."""
+        from ..workspace import locate
+
+        sets = tuple(dict(self.values.set).items())
+        where = locate(self.values.file, self.values.directory, current_folder(), sets)
+        os.chdir(where.root)
+        return where
+
+    @staticmethod
+    def place(where: Where) -> Place:
+        """How paths look from where the user stands."""
+        return Place(where.standing)
+
+    def answer(self, text: str) -> None:
+        """Lines of an answer."""
+        sys.stdout.write(text + "\n")
+
+    def answer_json(self, event: str, values: Mapping[str, Any]) -> None:
+        """One JSON line of an answer."""
+        from ..reporters.jsonl import line, plain
+
+        sys.stdout.write(line(event, {name: plain(value) for name, value in values.items()}).decode("ascii"))
+
+    def say(self, text: str) -> None:
+        """A message of duct's own; not with --quiet."""
+        if not self.quiet:
+            sys.stdout.flush()
+            sys.stderr.write(f"duct: {text}\n")
+
+
+def current_folder() -> str:
+    """Where the process stands. UsageError where that folder was removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        raise UsageError("the current folder does not exist any more", hint="go to another one") from None

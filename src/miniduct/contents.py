@@ -1,0 +1,208 @@
+"""What the keys of a plan hold now: stamp and fingerprint of each, in columns, by key number.
+
+Not one object per key: the columns are those of the last build's snapshot where the fast check confirmed them, and a look at the store where it did
+not. Invariant: where the state of a key is KNOWN, its stamp was read from the store (or confirmed) in this build, and its fingerprint, if there is
+one, is that of the content with this stamp.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from .model import FINGERPRINT_SIZE, Check, Stamp
+from .trace.fingerprints import EXISTS_FINGERPRINT, TICK_NS, mtime_fingerprint, racy
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from .stores.base import Store
+
+ABSENT = bytes(FINGERPRINT_SIZE)
+"""Stands in packed columns for a key that is not there, and for a fingerprint not known. No content has it as its digest."""
+NOT_THERE, NEVER_SEEN = -1, -2
+"""Sizes that stand for a key without a stamp. The second equals nothing that a store can answer."""
+UNSEEN, KNOWN = 0, 1
+
+
+class Columns:
+    """Stamps and fingerprints of all keys, as the snapshot keeps them."""
+
+    def __init__(
+        self, sizes: array[int], mtimes: array[int], ctimes: array[int], inodes: array[int], fps: bytearray
+    ) -> None:
+        self.sizes, self.mtimes, self.ctimes, self.inodes, self.fps = sizes, mtimes, ctimes, inodes, fps
+
+    @classmethod
+    def blank(cls, keys: int) -> Columns:
+        """Columns of keys never seen."""
+        zeros = array("q", bytes(8 * keys))
+        sizes = array("q", [NEVER_SEEN]) * keys
+        return cls(sizes, zeros[:], zeros[:], zeros[:], bytearray(FINGERPRINT_SIZE * keys))
+
+    def carried(self, numbers: Sequence[int]) -> Columns:
+        """The same for other keys: `numbers` holds each one's number here, or -1."""
+        new = Columns.blank(len(numbers))
+        size, fps = FINGERPRINT_SIZE, self.fps
+        pairs = [(at, old) for at, old in enumerate(numbers) if old >= 0]
+        for mine, its in zip(self.stamps, new.stamps):
+            for at, old in pairs:
+                its[at] = mine[old]
+        for at, old in pairs:
+            new.fps[at * size : at * size + size] = fps[old * size : old * size + size]
+        return new
+
+    @property
+    def stamps(self) -> tuple[array[int], array[int], array[int], array[int]]:
+        return self.sizes, self.mtimes, self.ctimes, self.inodes
+
+    def stamp(self, key: int) -> Stamp | None:
+        size = self.sizes[key]
+        return Stamp(size, self.mtimes[key], self.ctimes[key], self.inodes[key]) if size >= 0 else None
+
+    def fingerprint(self, key: int) -> bytes | None:
+        """The key's fingerprint, None where it is not known."""
+        at = key * FINGERPRINT_SIZE
+        found = bytes(self.fps[at : at + FINGERPRINT_SIZE])
+        return found if found != ABSENT else None
+
+    def put(self, key: int, stamp: Stamp | None, fingerprint: bytes | None) -> None:
+        if stamp is None:
+            self.sizes[key], self.mtimes[key], self.ctimes[key], self.inodes[key] = NOT_THERE, 0, 0, 0
+        else:
+            self.sizes[key], self.mtimes[key], self.ctimes[key], self.inodes[key] = stamp
+        at = key * FINGERPRINT_SIZE
+        self.fps[at : at + FINGERPRINT_SIZE] = fingerprint or ABSENT
+
+
+class Contents:
+    """Stamps and fingerprints of a plan's keys. `changed` names keys whose saved columns no longer hold, or were never confirmed."""
+
+    def __init__(self, names: Sequence[str], store: Store, columns: Columns, changed: Iterable[int] | None) -> None:
+        self.names = names
+        self.columns = columns
+        self.wavering: set[int] = set()
+        """Keys seen with two contents in this build, other than by a job's making them: whoever read the first one is to be judged again."""
+        self._store = store
+        self._racy: dict[int, int] = {}
+        if changed is None:
+            self._state = bytearray(len(names))
+        else:
+            self._state = bytearray([KNOWN]) * len(names)
+            for key in changed:
+                self._state[key] = UNSEEN
+
+    def stamp(self, key: int) -> Stamp | None:
+        """The key's stamp as of this build's last look at it."""
+        return self.columns.stamp(key) if self._state[key] == KNOWN else self.look(key)
+
+    def look(self, key: int) -> Stamp | None:
+        """The key's stamp, from the store, now. StoreError where it cannot be told."""
+        stamp = self._store.stat(self.names[key])
+        self._seen(key, stamp)
+        return stamp
+
+    def _seen(self, key: int, stamp: Stamp | None) -> None:
+        if self.columns.stamp(key) != stamp or self.columns.sizes[key] == NEVER_SEEN:
+            if self._state[key] == KNOWN:
+                self.wavering.add(key)
+            self.columns.put(key, stamp, None)
+            self._racy.pop(key, None)
+        self._state[key] = KNOWN
+
+    def fingerprint(self, key: int, check: Check = Check.CONTENT) -> bytes | None:
+        """What identifies the key's content for that check; None: absent. Reads the content only if nothing better is known."""
+        stamp = self.stamp(key)
+        if stamp is None:
+            return None
+        if check is not Check.CONTENT:
+            return mtime_fingerprint(stamp) if check is Check.MTIME else EXISTS_FINGERPRINT
+        return self.columns.fingerprint(key) or self._hash(key, stamp)
+
+    def _hash(self, key: int, stamp: Stamp) -> bytes | None:
+        """Read the content; again if it moved meanwhile, at most three times (then the last one stands, with a stamp that will not match)."""
+        found: bytes | None = None
+        at = 0
+        for _ in range(3):
+            at = time.time_ns()
+            found = self._store.fingerprint(self.names[key])
+            after = self._store.stat(self.names[key])
+            if found is None or after is None:
+                self._seen(key, None)
+                return None
+            if after == stamp:
+                break
+            self._seen(key, after)
+            stamp = after
+        if found is not None:
+            self._learn(key, stamp, found, at)
+        return found
+
+    def _learn(self, key: int, stamp: Stamp, fingerprint: bytes, at_ns: int) -> None:
+        self.columns.put(key, stamp, fingerprint)
+        self._state[key] = KNOWN
+        if racy(stamp, at_ns):
+            self._racy[key] = at_ns
+        else:
+            self._racy.pop(key, None)
+
+    def packed(self, keys: Sequence[int], check: Check, unsettled: Collection[int] = ()) -> bytes:
+        """The fingerprints of these keys, 32 bytes each; ABSENT for those that are not there and for unsettled ones."""
+        if check is Check.CONTENT and not unsettled and len(keys) > 1:
+            fps, state, size = self.columns.fps, self._state, FINGERPRINT_SIZE
+            pieces = [bytes(fps[k * size : k * size + size]) if state[k] == KNOWN else ABSENT for k in keys]
+            for at, piece in enumerate(pieces):
+                if piece == ABSENT:
+                    pieces[at] = self.fingerprint(keys[at]) or ABSENT
+            return b"".join(pieces)
+        fingerprint = self.fingerprint
+        return b"".join([ABSENT if key in unsettled else fingerprint(key, check) or ABSENT for key in keys])
+
+    def made(self, key: int, stamp: Stamp, fingerprint: bytes | None, hashed_at_ns: int) -> None:
+        """A job has just made this key."""
+        if fingerprint is not None:
+            self._learn(key, stamp, fingerprint, hashed_at_ns)
+        else:
+            self.columns.put(key, stamp, None)
+            self._state[key] = KNOWN
+
+    def forget(self, keys: Iterable[int]) -> None:
+        """These keys may have changed: look at the store when asked for them."""
+        for key in keys:
+            self._state[key] = UNSEEN
+
+    def settle(self, *, before_ns: int) -> None:
+        """Hash those racy keys once more that were hashed before this time: their tick is over (docs/design.md, "Stamps and fingerprints")."""
+        oldest = list(islice(self._racy.items(), 32))
+        for key, at in oldest:
+            if max(at, self._newest(key)) < before_ns:
+                self._again(key)
+
+    def settle_all(self) -> None:
+        """Wait until the tick of the last racy key is over, and settle all. On a coarse file system some stay racy: they are never seen."""
+        if not self._racy:
+            return
+        newest = max(max(at, self._newest(key)) for key, at in self._racy.items())
+        time.sleep(min(max(newest + TICK_NS - time.time_ns(), 0), 2 * TICK_NS) / 1e9)
+        for key in list(self._racy):
+            self._again(key)
+        for key in self._racy:
+            self.columns.sizes[key] = NEVER_SEEN
+
+    def _newest(self, key: int) -> int:
+        return self.columns.ctimes[key]
+
+    def _again(self, key: int) -> None:
+        old = self.columns.fingerprint(key)
+        del self._racy[key]
+        stamp = self.look(key)
+        if stamp is not None and self.columns.fingerprint(key) is not None:
+            self.columns.put(key, stamp, None)
+            if self._hash(key, stamp) != old:
+                self.wavering.add(key)
+
+    def unsettled(self) -> list[int]:
+        """Keys whose state in this build is not known."""
+        return [key for key, state in enumerate(self._state) if state != KNOWN]

@@ -1,0 +1,193 @@
+"""Vars put into texts, and keys made canonical: relative to the project's root, without `.`, `..` inside, or doubled slashes.
+
+A var's value is text: braces in it are literal, but `*` and slashes mean in a key what they always mean. Nothing here looks at a disk.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..template import Placeholder, parse, unparse
+from ..text import nearest, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from ..template import Template
+    from .source import Spot
+
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://|(value):(?=.)")
+STATE = ".duct"
+
+
+class Base(NamedTuple):
+    """What keys are relative to: the project's root, absolute, and below it the folder of the file that they stand in ("" for the root)."""
+
+    root: str
+    folder: str = ""
+
+
+class Key(NamedTuple):
+    """A key as it is written and as it is meant. `written` has the placeholders' places in the Ductfile's text."""
+
+    text: str
+    written: Template
+    spot: Spot
+    wildcards: tuple[Placeholder, ...]
+    """Those braces of `written` that are not vars."""
+    globs: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(wildcard.name for wildcard in self.wildcards))
+
+
+def fill(spot: Spot, text: str, values: Mapping[str, str], known: Collection[str] = ()) -> str:
+    """The text with its vars' values in place. `known` are names that mean something elsewhere: a mistake of its own."""
+    if "{" not in text:
+        return text
+    written: list[str] = []
+    for part in parse(text, is_key=False).parts:
+        if isinstance(part, str):
+            written.append(part)
+        elif part.name in values and part.part is None and part.index is None:
+            written.append(values[part.name])
+        else:
+            _unknown(spot, part, values, known)
+            written.append(str(part))
+    return "".join(written)
+
+
+def _unknown(spot: Spot, part: Placeholder, values: Mapping[str, str], known: Collection[str]) -> None:
+    place = (part.start, part.end)
+    if part.name in values:
+        spot.say(f"{part} has no meaning: {part.name} is a var", part=place, hint=f"write {{{part.name}}}")
+    elif part.name in known:
+        spot.say(f"{spot.subject} can hold vars only, and {{{part.name}}} is none", part=place)
+    else:
+        spot.say(f"{spot.subject} has an unknown name {part}", part=place, hint=_suggestion(part, values))
+
+
+def _suggestion(part: Placeholder, values: Mapping[str, str]) -> str:
+    near = nearest(part.name, values)
+    if near:
+        return f"did you mean {{{near[0]}}}?"
+    return f"for braces that are meant as they are, write {{{part}}}"
+
+
+def key(spot: Spot, text: str, values: Mapping[str, str], base: Base) -> Key | None:
+    """The key that a text of a Ductfile means; None, with a mistake on the list, where it means none."""
+    written = parse(text, is_key=True)
+    parts: list[str | Placeholder] = []
+    for part in written.parts:
+        if isinstance(part, Placeholder):
+            if not _is_wildcard(spot, part, values):
+                return None
+            part = values.get(part.name, part)
+        if isinstance(part, str) and parts and isinstance(parts[-1], str):
+            parts[-1] += part
+        else:
+            parts.append(part)
+    if not parts or parts == [""]:
+        spot.wrong("has an empty key" if not text else "has a key that is empty once its vars are in place")
+        return None
+    if isinstance(parts[0], str) and not _is_local(spot, parts[0]):
+        return None
+    rooted = isinstance(parts[0], str) and parts[0].startswith("/")
+    if base.folder and not rooted:
+        parts.insert(0, f"{base.folder}/")
+    try:
+        full = unparse(parts) if len(parts) > 1 or parts[0] != text else text
+    except ValueError:
+        spot.wrong("has a $ before a placeholder, which no key can have")
+        return None
+    final = normal(spot, full, base.root)
+    if final is None:
+        return None
+    wildcards = tuple(part for part in written.placeholders if part.name not in values)
+    globs = any(sign in part for part in parts if isinstance(part, str) for sign in "*?[")
+    return Key(final, written, spot, wildcards, globs)
+
+
+def _is_wildcard(spot: Spot, part: Placeholder, values: Mapping[str, str]) -> bool:
+    """May these braces stand in a key? A var's braces must be plain."""
+    place = (part.start, part.end)
+    if part.part is not None or part.index is not None:
+        spot.say(
+            f"{spot.subject} has {part}, and a key can hold vars and wildcards only",
+            part=place,
+            hint=f"for braces that are meant as they are, write {{{part}}}",
+        )
+        return False
+    if part.deep and part.name in values:
+        spot.say(f"{part} has no meaning: {part.name} is a var", part=place, hint=f"write {{{part.name}}}")
+        return False
+    return True
+
+
+def _is_local(spot: Spot, text: str) -> bool:
+    found = SCHEME.match(text)
+    if found:
+        scheme = f"{found[1]}://" if found[1] else f"{found[2]}:"
+        spot.wrong(f"has a key of {scheme}, which is not supported yet", hint="local files only, so far")
+        return False
+    if text.startswith("~/") or text == "~":
+        spot.wrong(
+            "has a key that begins with ~, and no shell replaces it here",
+            hint='write the whole path, or "./~" for a folder of that name',
+        )
+        return False
+    return True
+
+
+def normal(spot: Spot, text: str, root: str) -> str | None:
+    """The canonical form of a key; None, with a mistake on the list, where there is none."""
+    if "\0" in text or not _on_disk(text):
+        spot.wrong("has a key that no file can be named by", facts=(shown(text),))
+        return None
+    rooted = text.startswith("/")
+    parts = _parts(text)
+    if parts is None:
+        spot.wrong('has ".." behind a wildcard or glob', hint="write the key without it")
+        return None
+    if rooted or parts[:1] == [".."]:
+        above = _parts(unparse([root])) or []
+        ups = parts.count("..")
+        full = parts if rooted else above[: max(0, len(above) - ups)] + parts[ups:]
+        if full[: len(above)] == above:  # the long way to a key of the project itself
+            rooted, parts = False, full[len(above) :]
+    if not parts or parts == [".."] * len(parts):
+        spot.wrong(f"names the folder {shown(text)} as a whole, which holds the project itself")
+        return None
+    if parts[0] == STATE and not rooted:
+        spot.wrong(f"names something inside of {STATE}/, which belongs to duct")
+        return None
+    slash = "/" if text.endswith(("/", "/.", "/..")) else ""
+    return f"{'/' if rooted else ''}{'/'.join(parts)}{slash}"
+
+
+def _parts(text: str) -> list[str] | None:
+    """The names between the slashes, each `..` and what it undoes left out; None where it would undo a wildcard or glob."""
+    parts: list[str] = []
+    for part in text.split("/"):
+        if part in ("", "."):
+            continue
+        if part != ".." or (not text.startswith("/") and parts[-1:] in ([], [".."])):
+            parts.append(part)
+        elif parts:
+            if any(sign in parts[-1] for sign in "*?[{}"):
+                return None
+            parts.pop()
+    return parts
+
+
+def _on_disk(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True

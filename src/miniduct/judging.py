@@ -1,0 +1,163 @@
+"""Brings the pure rebuilder together with what is there: loads traces by need, looks at inputs and targets, renders a command if it must."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .model import FINGERPRINT_SIZE, Check
+from .plan.definition import differences
+from .rebuilder import Past, Present, Reason, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from .commands import Commands
+    from .contents import Contents
+    from .plan.columns import Plan
+    from .trace.database import Traces
+    from .trace.record import Trace
+
+AHEAD = 500
+"""Traces are loaded in chunks: one query for 500 jobs costs about as much as twenty single ones."""
+LONG = 256
+"""A job with more inputs than this is judged by the stamps of the build's start; a shorter one looks at its inputs again."""
+
+
+@dataclass
+class Judged:
+    """A verdict, with what it was based on: the trace of the last good run, and what the inputs and targets hold now."""
+
+    job: int
+    reasons: tuple[Reason, ...]
+    past: Trace | None
+    inputs: list[int]
+    packed: bytes
+    """The inputs' fingerprints, 32 bytes each."""
+    missing: list[int]
+    """Inputs that are not there."""
+    check: Check
+    standing: dict[str, bytes] = field(default_factory=dict)
+    """The targets that are there now, with their fingerprints."""
+
+    def recorded(self, key: str) -> bytes | None:
+        """What the last good run made of this key."""
+        return self.past.target_fingerprint(key) if self.past else None
+
+
+class Judge:
+    """Judges the jobs of one plan. `digests` and `definitions` hold one entry for each step."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        contents: Contents,
+        traces: Traces,
+        commands: Commands,
+        digests: Sequence[bytes],
+        definitions: Sequence[str],
+    ) -> None:
+        self._plan = plan
+        self._contents = contents
+        self._traces = traces
+        self._commands = commands
+        self._digests = digests
+        self._definitions = definitions
+        self._loaded: dict[int, Trace] = {}
+        self._asked: set[int] = set()
+        self._queue: Sequence[int] = ()
+        self._at = 0
+
+    def expect(self, jobs: Sequence[int]) -> None:
+        """These jobs will probably be judged, in this order: load their traces together."""
+        self._queue = jobs
+        self._at = 0
+
+    def trace(self, job: int) -> Trace | None:
+        """The trace of the job's last good run."""
+        if job not in self._asked:
+            chunk = [job]
+            while self._at < len(self._queue) and len(chunk) < AHEAD:
+                coming = self._queue[self._at]
+                self._at += 1
+                if coming not in self._asked and coming != job:
+                    chunk.append(coming)
+            self._asked.update(chunk)
+            ids = {self._plan.job_id(each): each for each in chunk}
+            for job_id, trace in self._traces.load(list(ids)).items():
+                self._loaded[ids[job_id]] = trace
+        return self._loaded.get(job)
+
+    def drop(self, job: int) -> None:
+        """The job's trace is no longer needed here, or no longer true."""
+        self._loaded.pop(job, None)
+
+    def judge(self, job: int, *, forced: bool = False, unsettled: Collection[int] = ()) -> Judged:
+        """All reasons to run the job. Inputs in `unsettled` are not looked at: their makers have yet to run.
+
+        StoreError where an input or a target cannot be read.
+        """
+        plan, contents = self._plan, self._contents
+        number = plan.step_of(job)
+        step = plan.steps[number]
+        inputs = plan.inputs(job)
+        if len(inputs) <= LONG:
+            for key in inputs:
+                if key not in unsettled:
+                    contents.look(key)
+        past = self.trace(job)
+        check = Check(past.check) if past else step.check
+        if past is None and not unsettled and not forced:
+            packed = b""  # never ran: what its inputs hold is asked only when it starts
+        else:
+            packed = contents.packed(inputs, check, unsettled)
+        missing = [key for key in inputs if key not in unsettled and contents.stamp(key) is None]
+        targets = plan.targets(job)
+        for key in targets:
+            contents.look(key)
+        target_check = Check.CONTENT if check is Check.CONTENT else Check.MTIME
+        found = [contents.fingerprint(key, target_check) for key in targets]
+        names = plan.names
+        target_names = [names[key] for key in targets]
+        present = Present(
+            definition=self._digests[number],
+            command=lambda: self._commands.digest(job),
+            differences=lambda: self._differences(past, number),
+            inputs=[names[key] for key in inputs],
+            input_fingerprints=packed,
+            targets=target_names,
+            target_fingerprints=found,
+            now=time.time(),
+            max_age=step.max_age,
+            forced=forced,
+            unsettled=frozenset(names[key] for key in unsettled if key in set(inputs)) if unsettled else frozenset(),
+        )
+        reasons = judge(_past(past), present)
+        standing = {name: fp for name, fp in zip(target_names, found) if fp is not None}
+        return Judged(job, reasons, past, inputs, packed, missing, check, standing)
+
+    def fingerprint_inputs(self, judged: Judged) -> None:
+        """Complete the verdict with what the inputs hold, for the step's own check: this is what the trace of the coming run will say."""
+        step = self._plan.steps[self._plan.step_of(judged.job)]
+        if len(judged.packed) != len(judged.inputs) * FINGERPRINT_SIZE or judged.check is not step.check:
+            judged.check = step.check
+            judged.packed = self._contents.packed(judged.inputs, step.check)
+
+    def _differences(self, past: Trace | None, step: int) -> list[tuple[str, str | None, str | None, str | None]]:
+        old = self._traces.definition(past.definition) if past else None
+        return list(differences(old, self._definitions[step])) if old else []
+
+
+def _past(trace: Trace | None) -> Past | None:
+    if trace is None:
+        return None
+    return Past(
+        definition=trace.definition,
+        command=trace.command,
+        inputs=trace.inputs,
+        input_fingerprints=trace.input_fps,
+        targets=trace.targets,
+        target_fingerprints=trace.target_fps,
+        ended=trace.started + trace.seconds,
+    )

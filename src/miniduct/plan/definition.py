@@ -1,0 +1,114 @@
+"""What a step means to its jobs, as canonical text: only what can change the command or its effect.
+
+Where things stand in the Ductfile, how a command is laid out, descriptions, retries, tags and the like are no part of it. The text is kept in the
+traces' database, so its form is a format: a change of it makes jobs rerun only where their commands differ too.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from blake3 import blake3
+
+from ..shell import normalise
+from ..template import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..model import Step
+
+    Difference = tuple[str, str | None, str | None, str | None]
+
+LONGEST_SHOWN = 200
+COMMAND = ("run", "argv", "vars")
+SETTINGS = ("shell", "cwd", "keep")
+
+
+def definition(step: Step, environ: Mapping[str, str], vars: Mapping[str, str]) -> str:  # noqa: A002
+    """The step's definition. Variables of the environment that are not set are null; secrets are no part of it."""
+    run = step.run
+    found: dict[str, Any] = {
+        "run": normalise(run.text, run.shell) if run and run.text is not None else None,
+        "argv": list(run.argv) if run and run.argv is not None else None,
+        "shell": list(run.shell) if run and run.shell is not None else None,
+        "cwd": step.cwd,
+        "params": step.params,
+        "env": {name: environ.get(name) for name in step.env},
+        "env_set": dict(step.env_set),
+        "keep": step.keep,
+        "vars": {name: vars[name] for name in sorted(_named(step) & vars.keys())},
+    }
+    return canonical(found)
+
+
+def _named(step: Step) -> set[str]:
+    """The plain names in braces of the step's command. A wildcard hides a var of its name: the reader sees to it that there are no such."""
+    texts = [] if step.run is None else [step.run.text or "", *(step.run.argv or ())]
+    return {each.name for text in texts for each in parse(text, is_key=False).placeholders if each.part is None}
+
+
+def canonical(value: object) -> str:
+    """JSON with sorted keys and without blanks; what JSON does not have (dates) as text with its type."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=_plain)
+
+
+def _plain(value: object) -> object:
+    if hasattr(value, "isoformat"):
+        return {type(value).__name__: value.isoformat()}
+    if hasattr(value, "items"):
+        return dict(value.items())
+    return list(value) if isinstance(value, (tuple, set, frozenset)) else str(value)
+
+
+def definition_digest(text: str) -> bytes:
+    """32 bytes that identify a definition."""
+    return blake3(text.encode()).digest()
+
+
+def command_digest(words: Sequence[str], definition_text: str) -> bytes:
+    """32 bytes that identify what a job's command does: its words and what surrounds it, not how they were spelt in the Ductfile."""
+    about = json.loads(definition_text)
+    for name in COMMAND:
+        about.pop(name, None)
+    return blake3(canonical([list(words), about]).encode()).digest()
+
+
+def differences(old: str, new: str) -> list[Difference]:
+    """What differs between two definitions: kind ("command", "params", "env", "settings"), name, old and new value as short texts."""
+    before, now = json.loads(old), json.loads(new)
+    found: list[Difference] = []
+    if any(before.get(name) != now.get(name) for name in COMMAND):
+        found.append(("command", None, _command(before), _command(now)))
+    found += _between("params", before.get("params"), now.get("params"))
+    found += _between("env", before.get("env"), now.get("env"))
+    found += _between("env", before.get("env_set"), now.get("env_set"))
+    for name in SETTINGS:
+        if before.get(name) != now.get(name):
+            found.append(("settings", name, _short(before.get(name)), _short(now.get(name))))
+    return found
+
+
+def _command(about: Mapping[str, Any]) -> str | None:
+    """The command's text; the same text with other vars is told by the vars."""
+    text = about.get("run") if about.get("run") is not None else about.get("argv")
+    given = about.get("vars") or {}
+    known = " ".join(f"{name}={value}" for name, value in given.items())
+    return _short(f"{text if isinstance(text, str) else canonical(text)}{f'  ({known})' if known else ''}")
+
+
+def _between(kind: str, before: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> list[Difference]:
+    old, new = before or {}, now or {}
+    return [
+        (kind, name, _short(old[name]) if name in old else None, _short(new[name]) if name in new else None)
+        for name in sorted(old.keys() | new.keys())
+        if name not in old or name not in new or old[name] != new[name]
+    ]
+
+
+def _short(value: Any) -> str | None:
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else canonical(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"

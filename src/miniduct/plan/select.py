@@ -1,0 +1,287 @@
+"""What the user asks for: keys, steps, globs and tags to jobs; and which of the affected jobs are needed for them.
+
+A name that is a step means the step; `./name` means the key. Keys and globs are relative to the folder that the user stands in.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..errors import DuctError, PlanError, UsageError
+from ..text import nearest, shown
+from .faults import mistake
+from .folders import ways
+from .order import by_step, makers
+from .patterns import glob, is_glob, normal
+from .wiring import steps_before
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from ..model import Project
+    from .columns import Plan
+
+
+@dataclass
+class Selection:
+    """The jobs asked for (None: all), and the keys asked for that no job makes because they are sources."""
+
+    jobs: list[int] | None
+    sources: list[str] = field(default_factory=list)
+
+
+class UnknownTargetError(Exception):
+    """Nothing is called like this; `near` are names that might have been meant."""
+
+    def __init__(self, near: Sequence[str]) -> None:
+        super().__init__()
+        self.near = near
+
+
+def select(plan: Plan, project: Project, targets: Sequence[str], standing: str) -> Selection:
+    """The jobs that make what is asked for, ascending. No targets: the project's default, or all.
+
+    UsageError for a target that is unknown; PlanError for an unknown name in the Ductfile's `default`.
+    """
+    chosen = _Chosen(plan, project)
+    if targets:
+        for target in targets:
+            try:
+                chosen.add(target, standing)
+            except UnknownTargetError as error:
+                raise _unknown(UsageError, target, error.near) from None
+    elif project.default:
+        mistakes = []
+        for text, location in project.default:
+            try:
+                chosen.add(text, ".")
+            except UnknownTargetError as error:
+                hint = _did_you_mean(error.near)
+                mistakes.append(mistake(location, f"default names {shown(text)}, which is nothing known", hint=hint))
+        if mistakes:
+            raise PlanError(mistakes)
+    else:
+        return Selection(None)
+    return Selection(sorted(chosen.jobs), chosen.sources)
+
+
+def _unknown(kind: type[UsageError], target: str, near: Sequence[str]) -> DuctError:
+    hint = _did_you_mean(near) or '"duct list" shows the steps, "duct list --keys" the keys that they make'
+    return kind(f'no step, key or tag is called "{shown(target).strip(chr(34))}"', hint=hint)
+
+
+def _did_you_mean(near: Sequence[str]) -> str | None:
+    return (
+        f"did you mean {' or '.join(f'{chr(34)}{shown(each).strip(chr(34))}{chr(34)}' for each in near)}?"
+        if near
+        else None
+    )
+
+
+class _Chosen:
+    def __init__(self, plan: Plan, project: Project) -> None:
+        self.plan = plan
+        self.root = project.root
+        self.numbers = {step.name: at for at, step in enumerate(plan.steps)}
+        self.jobs: set[int] = set()
+        self.sources: list[str] = []
+
+    def add(self, target: str, standing: str) -> None:
+        """Add what one target means. UnknownTargetError where it means nothing."""
+        if target in self.numbers:
+            self._step(self.numbers[target], set())
+        elif target.startswith("tag:"):
+            self._tag(target[4:])
+        elif target.startswith("step:") and target[5:] in self.numbers:
+            self._step(self.numbers[target[5:]], set())
+        elif not (
+            any(self._key(name) for name in self._names(target, standing))
+            or self._job(target)
+            or (is_glob(target) and any(self._glob(name) for name in self._names(target, standing)))
+        ):
+            raise UnknownTargetError(self._near(target, standing))
+
+    def _names(self, target: str, standing: str) -> Iterator[str]:
+        """The target as the plan may call it: relative to the root, or absolute."""
+        folder = "/" if target.endswith("/") else ""
+        path = os.path.normpath(os.path.join(self.root, standing, target))
+        inside = path == self.root or path.startswith(self.root.rstrip("/") + "/")
+        near = os.path.relpath(path, self.root)
+        yield from dict.fromkeys([near + folder, path + folder, normal(target)] if not inside else [near + folder])
+
+    def _step(self, step: int, seen: set[int]) -> None:
+        plan = self.plan
+        if step in seen:
+            return
+        seen.add(step)
+        if plan.steps[step].run is not None:
+            self.jobs.update(range(plan.first[step], plan.first[step + 1]))
+            return
+        inside = plan.makers_inside()
+        keys = plan.group_keys(step)
+        makers = {plan.maker[key] for key in keys}.union(*(inside[key] for key in keys if key in inside))
+        self.jobs |= makers - {-1}
+        for other in [*plan.after(step), *plan.dynamic_before(step)]:
+            self._step(other, seen)
+
+    def _tag(self, tag: str) -> None:
+        found = [at for at, step in enumerate(self.plan.steps) if tag in step.tags]
+        if not found:
+            tags = sorted({each for step in self.plan.steps for each in step.tags})
+            raise UnknownTargetError([f"tag:{each}" for each in nearest(tag, tags)])
+        for step in found:
+            self._step(step, set())
+
+    def _key(self, name: str) -> bool:
+        plan = self.plan
+        key = plan.key(name)
+        if key is None and not name.endswith("/"):
+            folder = plan.key(f"{name}/")
+            key = folder if folder is not None and plan.maker[folder] >= 0 else None
+        if key is not None:
+            if plan.maker[key] >= 0:
+                self.jobs.add(plan.maker[key])
+            elif key in plan.makers_inside():
+                self.jobs |= plan.makers_inside()[key]
+            else:
+                self.sources.append(name)
+            return True
+        return self._in_folder(name) or self._below(name) or self._member(name)
+
+    def _in_folder(self, name: str) -> bool:
+        """Does the key lie in a folder that a job makes as a whole?"""
+        for folder in sorted(ways([name])):
+            key = self.plan.key(folder)
+            if key is not None and self.plan.maker[key] >= 0:
+                self.jobs.add(self.plan.maker[key])
+                return True
+        return False
+
+    def _below(self, name: str) -> bool:
+        """A folder that nobody makes as a whole stands for all that is made in it."""
+        folder = "" if name in (".", "./") else name.rstrip("/") + "/"
+        names, maker = self.plan.names, self.plan.maker
+        found = [job for key, job in enumerate(maker) if job >= 0 and names[key].startswith(folder)]
+        self.jobs.update(found)
+        return bool(found)
+
+    def _member(self, name: str) -> bool:
+        """May the key be a member, still unknown, of a dynamic target?"""
+        plan = self.plan
+        found = []
+        for step, dynamic in enumerate(map(plan.target_dynamic, range(len(plan.steps)))):
+            if any(dynamic):
+                for job in range(plan.first[step], plan.first[step + 1]):
+                    texts = [text for text, is_open in zip(plan.target_texts(job), dynamic) if is_open]
+                    found += [job] if any(glob(text).matches(name) for text in texts) else []
+        self.jobs.update(found)
+        return bool(found)
+
+    def _job(self, target: str) -> bool:
+        """A job as messages call it: `clean[day=20260105]`."""
+        step = self.numbers.get(target.partition("[")[0])
+        if step is None or not target.endswith("]"):
+            return False
+        plan = self.plan
+        jobs = range(plan.first[step], plan.first[step + 1])
+        found = [job for job in jobs if str(plan.job_name(job)) == target]
+        self.jobs.update(found)
+        return bool(found)
+
+    def _glob(self, name: str) -> bool:
+        plan = self.plan
+        made = [plan.names[key] for key, job in enumerate(plan.maker) if job >= 0]
+        found = [row[0] for row in glob(name).match(made)]
+        for each in found:
+            key = plan.key(each)
+            self.jobs.add(plan.maker[key if key is not None else 0])
+        dynamic = [text for text, job in self._dynamic_texts() if text == name and not self.jobs.add(job)]  # type: ignore[func-returns-value]
+        if not found and not dynamic:
+            sources = [row[0] for row in glob(name).match(plan.names)]
+            self.sources += sources
+            return bool(sources)
+        return True
+
+    def _dynamic_texts(self) -> Iterator[tuple[str, int]]:
+        plan = self.plan
+        for step in range(len(plan.steps)):
+            dynamic = plan.target_dynamic(step)
+            for job in range(plan.first[step], plan.first[step + 1]) if any(dynamic) else ():
+                yield from ((text, job) for text, is_open in zip(plan.target_texts(job), dynamic) if is_open)
+
+    def _near(self, target: str, standing: str) -> list[str]:
+        plan = self.plan
+        steps = nearest(target, self.numbers, most=2)
+        if steps:
+            return steps
+        name = next(self._names(target, standing))
+        made = [plan.names[key] for key, job in enumerate(plan.maker) if job >= 0]
+        found = nearest(name, made)
+        if standing not in (".", ""):
+            found = [os.path.relpath(each, standing) for each in found]
+        return found or [f"tag:{tag}" for step in plan.steps for tag in step.tags if tag == target]
+
+
+# -- what is needed ---------------------------------------------------------------------------------------------------------------------
+
+
+def needed(plan: Plan, affected: Collection[int], roots: Selection) -> set[int]:
+    """Those affected jobs that are asked for, or that something asked for waits for, directly or not."""
+    wanted = affected if isinstance(affected, (set, frozenset, range)) else set(affected)
+    if roots.jobs is None:
+        return set(wanted)
+    through = _steps_with_order(plan, wanted)
+    reached: dict[int, set[int]] = {step: set(mine) for step, mine in by_step(plan, roots.jobs).items()}
+    found: set[int] = set()
+    for component in reversed(plan.ranks):
+        _climb(plan, component, wanted, through, reached, found)
+    return found
+
+
+def _climb(
+    plan: Plan,
+    component: Sequence[int],
+    wanted: Collection[int],
+    through: Collection[int],
+    reached: dict[int, set[int]],
+    found: set[int],
+) -> None:
+    """From the reached jobs of these steps to the jobs they wait for; again, as long as steps of one component reach each other.
+
+    A job that is not wanted ends the climb (what it waits for by its keys is not wanted either), unless order may lead on to wanted ones.
+    """
+    done: set[int] = set()
+    growing = True
+    while growing:
+        growing = False
+        for step in component:
+            mine = {job for job in reached.get(step, ()) if job not in done and (job in wanted or step in through)}
+            if not mine:
+                continue
+            done |= mine
+            found.update(job for job in mine if job in wanted)
+            for other, jobs in by_step(plan, makers(plan, step, mine)).items():
+                reached.setdefault(other, set()).update(jobs)
+            for other in [*plan.after(step), *plan.dynamic_before(step)]:
+                reached.setdefault(other, set()).update(range(plan.first[other], plan.first[other + 1]))
+            growing = len(component) > 1 or not done.issuperset(reached[step])
+
+
+def _steps_with_order(plan: Plan, wanted: Collection[int]) -> set[int]:
+    """The steps from which order without keys may lead to wanted jobs, however far up."""
+    if not any(plan.after_steps) and not any(plan.dynamic_steps):
+        return set()
+    before = steps_before(plan)
+    has_wanted = set(by_step(plan, wanted))
+    found: set[int] = set()
+    for component in plan.ranks:
+        if any(
+            found.intersection(before[step])
+            or has_wanted.intersection(plan.after(step))
+            or has_wanted.intersection(plan.dynamic_before(step))
+            for step in component
+        ):
+            found.update(component)
+    return found

@@ -1,0 +1,151 @@
+"""Steps seen as patterns: what each may read and make, and in which order steps must be expanded.
+
+A step must be expanded after those whose targets may match its patterns. What may match is judged by literal beginnings and ends only, so an edge
+here can be one too many, never one too few. Literal inputs need no order: their makers are found by name when all is expanded.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .patterns import Glob, Pattern, Wildcard, key_pattern
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from ..model import Slot, Step
+
+
+@dataclass
+class Shape:
+    """A step's slots as patterns; None for an input that names a step. `fixed` are the names of its `foreach`."""
+
+    step: Step
+    inputs: list[Pattern | None]
+    targets: list[Pattern]
+    fixed: tuple[str, ...]
+    loose: list[Pattern] = field(default_factory=list)
+    """The targets as others see them: values of `foreach` may hold slashes."""
+
+    @property
+    def group(self) -> bool:
+        return self.step.run is None
+
+    def seeks(self) -> list[Pattern]:
+        """The inputs whose keys depend on what there is: those with globs, or with wildcards that no input before them names."""
+        found, seen = [], set(self.fixed)
+        for pattern in self.inputs:
+            if pattern and (pattern.globs or not seen.issuperset(pattern.names)):
+                found.append(pattern)
+                seen.update(pattern.names)
+        return found
+
+    @property
+    def dynamic(self) -> bool:
+        """Are there targets whose members are known only after the run?"""
+        return any(target.globs or target.is_folder for target in self.targets)
+
+
+def shape(step: Step) -> Shape:
+    fixed = tuple(name for name, _ in step.foreach)
+    where = {name: text for name, text in step.where.items() if name not in fixed}
+    inputs = [None if slot.step else key_pattern(slot.text, where) for slot in step.inputs]
+    targets = [key_pattern(slot.text, where, target=True) for slot in step.targets]
+    deep = {name for name, values in step.foreach if any("/" in value for value in values)}
+    loose = [Pattern([_loosened(token, deep) for token in target.tokens]) for target in targets]
+    return Shape(step, inputs, targets, fixed, loose)
+
+
+def _loosened(token: str | Wildcard | Glob, deep: set[str]) -> str | Wildcard | Glob:
+    return Wildcard(token.name, True) if isinstance(token, Wildcard) and token.name in deep else token
+
+
+def edges(shapes: Sequence[Shape], number: Callable[[Slot], int]) -> list[list[int]]:
+    """For each step, the other steps that must be expanded before it."""
+    literal, open_ = _targets(shapes)
+    before: list[list[int]] = []
+    for reader, each in enumerate(shapes):
+        found = {number(slot) for slot in each.step.inputs if slot.step}
+        for pattern in each.seeks():
+            found.update(_makers(_loose_reader(each, pattern), literal, open_))
+        found.discard(reader)
+        before.append(sorted(found))
+    return before
+
+
+def _targets(shapes: Sequence[Shape]) -> tuple[list[tuple[str, int]], list[tuple[Pattern, int]]]:
+    """Literal targets, sorted by key, and the others."""
+    literal, open_ = [], []
+    for maker, each in enumerate(shapes):
+        for target in each.loose:
+            if target.literal is not None and not target.is_folder:
+                literal.append((target.literal, maker))
+            else:
+                open_.append((target, maker))
+    return sorted(literal), open_
+
+
+def _loose_reader(each: Shape, pattern: Pattern) -> Pattern:
+    return Pattern(
+        [Wildcard(t.name, True) if isinstance(t, Wildcard) and t.name in each.fixed else t for t in pattern.tokens]
+    )
+
+
+def _makers(pattern: Pattern, literal: list[tuple[str, int]], open_: list[tuple[Pattern, int]]) -> Iterable[int]:
+    at = bisect_left(literal, (pattern.prefix, -1))
+    while at < len(literal) and literal[at][0].startswith(pattern.prefix):
+        key, maker = literal[at]
+        if pattern.is_folder or Pattern([key]).meets(pattern):
+            yield maker
+        at += 1
+    for target, maker in open_:
+        if may_give(target, pattern):
+            yield maker
+
+
+def may_give(target: Pattern, wanted: Pattern) -> bool:
+    """May this target be, or hold, or lie in, something that matches the pattern?"""
+    if target.meets(wanted) or (wanted.is_folder and wanted.may_contain(target)):
+        return True
+    return target.is_folder and target.below().meets(wanted)
+
+
+def components(before: Sequence[Sequence[int]]) -> list[list[int]]:
+    """The strongly connected components, those that come first first (Tarjan, without recursion)."""
+    found: list[list[int]] = []
+    low = [-1] * len(before)
+    order = [-1] * len(before)
+    stack: list[int] = []
+    on_stack = [False] * len(before)
+    count = 0
+    for root in range(len(before)):
+        if order[root] >= 0:
+            continue
+        work = [(root, 0)]
+        while work:
+            node, at = work.pop()
+            if at == 0:
+                order[node] = low[node] = count
+                count += 1
+                stack.append(node)
+                on_stack[node] = True
+            for then_at in range(at, len(before[node])):
+                then = before[node][then_at]
+                if order[then] < 0:
+                    work += [(node, then_at + 1), (then, 0)]
+                    break
+                if on_stack[then]:
+                    low[node] = min(low[node], order[then])
+            else:
+                if low[node] == order[node]:
+                    at = stack.index(node)
+                    found.append(sorted(stack[at:]))
+                    for each in stack[at:]:
+                        on_stack[each] = False
+                    del stack[at:]
+                if work:
+                    above = work[-1][0]
+                    low[above] = min(low[above], low[node])
+    return found

@@ -1,0 +1,323 @@
+"""From "the command ended well" to "its targets are recorded and in place", and the way back after a failure.
+
+Invariant: a final path holds the last good target, the new one, or nothing; what the user put there is kept aside before it is replaced.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from .errors import StoreError
+from .model import FINGERPRINT_SIZE, Check, Stamp
+from .text import nearest, shown
+from .trace.fingerprints import mtime_fingerprint
+from .trace.record import Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .commands import Commands, Target
+    from .contents import Contents
+    from .judging import Judged
+    from .plan.columns import Plan
+    from .stores.base import Store
+    from .stores.staging import Staging
+    from .trace.database import Traces
+
+
+class Made(NamedTuple):
+    """One file or folder that a command made: its key, where it lies now, and its stamp there."""
+
+    key: str
+    at: str
+    stamp: Stamp
+
+
+class NotMadeError(Exception):
+    """The command ended well, but what it left is not what was declared."""
+
+    def __init__(self, what: str, facts: Sequence[str] = ()) -> None:
+        super().__init__(what)
+        self.what = what
+        self.facts = tuple(facts)
+
+
+@dataclass
+class Published:
+    """What became of a job's targets. `moved` are inputs that changed while the command ran; `kept` are the user's copies, with their new place."""
+
+    changed: bool
+    keys: list[str]
+    members_changed: bool
+    moved: list[str]
+    kept: list[tuple[str, str]] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    """Former members that are no longer made, but were edited since: they stay."""
+
+
+@dataclass
+class Recording:
+    """What the trace of a run holds beside its inputs and targets."""
+
+    run: int
+    started: float
+    seconds: float
+    attempts: int
+    output: int
+    log: str | None
+
+
+class Publisher:
+    """Collects, checks, records and publishes the targets of jobs of one plan."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        contents: Contents,
+        commands: Commands,
+        *,
+        store: Store,
+        staging: Staging,
+        traces: Traces,
+        digests: Sequence[bytes],
+    ) -> None:
+        self._plan = plan
+        self._contents = contents
+        self._commands = commands
+        self._store = store
+        self._staging = staging
+        self._traces = traces
+        self._digests = digests
+
+    def prepare(self, judged: Judged) -> list[tuple[str, str]]:
+        """Make room for the job's targets before its command starts; returns the user's copies that were kept (direct targets only)."""
+        job = judged.job
+        step = self._plan.steps[self._plan.step_of(job)]
+        targets = self._commands.targets(job)
+        kept = []
+        for target in targets:
+            if target.direct and not target.dynamic and self._is_users(judged, target.text):
+                kept.append((target.text, self._staging.keep_aside(target.text)))
+        self._staging.prepare(
+            self._plan.job_id(job),
+            staged=[target.text for target in targets if not target.direct],
+            direct=[target.text for target in targets if target.direct],
+            keep=step.keep,
+        )
+        return kept
+
+    @staticmethod
+    def _is_users(judged: Judged, key: str) -> bool:
+        """Is what stands at the key's place something that duct did not make?"""
+        standing = judged.standing.get(key)
+        return standing is not None and standing != judged.recorded(key)
+
+    def undo(self, job: int) -> None:
+        """A failed attempt: remove what it left, and put back the last good copies of targets that it wrote to directly."""
+        targets = self._commands.targets(job)
+        if any(target.direct for target in targets):
+            self._staging.restore(self._plan.job_id(job))
+        self._staging.discard(self._plan.job_id(job), [target.text for target in targets if not target.direct])
+
+    def collect(self, job: int) -> list[Made]:
+        """What the command made, in declared order. NotMadeError where a declared target is not there."""
+        made: list[Made] = []
+        missing: list[Target] = []
+        for target in self._commands.targets(job):
+            if target.dynamic:
+                members = self._members(target)
+                made += members
+                if not members:
+                    missing.append(target)
+                continue
+            at = target.text if target.direct else self._staging.path(target.text)
+            if target.text.endswith("/") and not at.endswith("/"):
+                at += "/"
+            stamp = self._store.stat(at)
+            if stamp is None:
+                missing.append(target)
+            else:
+                made.append(Made(target.text, at, stamp))
+        if missing:
+            raise self._not_made(missing)
+        return made
+
+    def _members(self, target: Target) -> list[Made]:
+        found = self._staging.members(target.text, staged=not target.direct)
+        stamped = [(key, at, self._store.stat(at)) for key, at in found]
+        return [Made(key, at, stamp) for key, at, stamp in stamped if stamp is not None]
+
+    def _not_made(self, missing: Sequence[Target]) -> NotMadeError:
+        facts = []
+        for target in missing[:5]:
+            at = target.text if target.direct else self._staging.path(target.text)
+            if os.path.isdir(at) and not target.text.endswith("/") and not target.dynamic:
+                facts.append(f'{shown(target.text)} is a folder; a target that is a folder as a whole ends in "/"')
+                continue
+            near = self._near(at)
+            if near:
+                facts.append(f"near {shown(target.text)}: {', '.join(shown(name) for name in near)}")
+            if not target.direct and not target.dynamic and self._wrote_past(target.text):
+                facts.append(f"the command wrote {shown(target.text)} itself; write to the path that {{target}} gives")
+        names = ", ".join(shown(target.text) for target in missing[:5])
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        return NotMadeError(f"ended well but did not make {names}{more}", facts)
+
+    def _wrote_past(self, key: str) -> bool:
+        """Did the command change what stands at the final path?"""
+        number = self._plan.key(key)
+        return number is not None and self._store.stat(key) not in (None, self._contents.stamp(number))
+
+    def _near(self, at: str) -> list[str]:
+        """Names beside the place where the target should have appeared, nearest first."""
+        folder, name = os.path.split(at.rstrip("/"))
+        entries = self._store.list(folder) or []
+        return nearest(name, [entry.name for entry in entries if entry.name != name], most=3)
+
+    def fingerprints(self, job: int, made: Sequence[Made]) -> list[bytes]:
+        """What identifies each thing made, for the step's own check. Reads the files: large ones belong into a thread."""
+        if self._plan.steps[self._plan.step_of(job)].check is not Check.CONTENT:
+            return [ABSENT_UNTIL_PUBLISHED] * len(made)
+        found = []
+        for each in made:
+            fingerprint = self._store.fingerprint(each.at)
+            if fingerprint is None:
+                raise NotMadeError(f"made {shown(each.key)}, but it vanished before it could be published")
+            found.append(fingerprint)
+        return found
+
+    def publish(
+        self, judged: Judged, made: Sequence[Made], found: Sequence[bytes], hashed_at_ns: int, about: Recording
+    ) -> Published:
+        """Record the run, then rename its targets into place; the order makes a kill between the two harmless (docs/design.md).
+
+        StoreError where a target cannot be put into its place.
+        """
+        job = judged.job
+        plan, contents = self._plan, self._contents
+        step = plan.steps[plan.step_of(job)]
+        by_content = step.check is Check.CONTENT
+        trace = self._trace(judged, made, found, about)
+        before = dict(zip(judged.past.targets, split(judged.past.target_fps))) if judged.past else {}
+        kept = self._keep_users_copies(judged, dict(zip([each.key for each in made], found)), made)
+        if by_content:
+            self._traces.record(trace)
+        self._staging.publish([(each.key, each.at) for each in made if each.at != each.key])
+        stamps = self._learn(made, found if by_content else None, hashed_at_ns)
+        if not by_content:
+            trace.target_fps = b"".join(mtime_fingerprint(stamp) for stamp in stamps)
+            self._traces.record(trace)
+        if any(target.direct for target in self._commands.targets(job)):
+            self._staging.commit(plan.job_id(job))
+        now = dict(zip(trace.targets, split(trace.target_fps)))
+        left = self._remove_former_members(job, before, now)
+        dynamic = plan.is_dynamic(job)
+        return Published(
+            changed=before != now,
+            keys=list(now),
+            members_changed=dynamic and {plan.names[key] for key in plan.targets(job)} != set(now),
+            moved=self._moved(judged, contents),
+            kept=kept,
+            left=left,
+        )
+
+    def _trace(self, judged: Judged, made: Sequence[Made], found: Sequence[bytes], about: Recording) -> Trace:
+        plan = self._plan
+        job = judged.job
+        number = plan.step_of(job)
+        step = plan.steps[number]
+        return Trace(
+            id=plan.job_id(job),
+            step=step.name,
+            values=plan.values(job),
+            definition=self._digests[number],
+            command=self._commands.digest(job),
+            check=step.check.value,
+            inputs=[plan.names[key] for key in judged.inputs],
+            input_fps=judged.packed,
+            targets=[each.key for each in made],
+            target_fps=b"".join(found),
+            target_stamps=[each.stamp for each in made],
+            run=about.run,
+            started=about.started,
+            seconds=about.seconds,
+            attempts=about.attempts,
+            output=about.output,
+            log=about.log,
+            reasons=[(each.kind, each.key, each.old, each.new) for each in judged.reasons],
+        )
+
+    def _moved(self, judged: Judged, contents: Contents) -> list[str]:
+        """Inputs whose stamps are no longer those that were fingerprinted."""
+        moved = []
+        for key in judged.inputs:
+            seen = contents.columns.stamp(key)
+            if self._store.stat(self._plan.names[key]) != seen:
+                moved.append(key)
+        if moved:
+            contents.forget(moved)
+            contents.wavering.update(moved)
+        return [self._plan.names[key] for key in moved]
+
+    def _keep_users_copies(self, judged: Judged, now: dict[str, bytes], made: Sequence[Made]) -> list[tuple[str, str]]:
+        """Put aside what stands in the place of a staged target and is neither what duct made nor what it is about to put there."""
+        kept = []
+        for each in made:
+            if each.at == each.key:
+                continue
+            number = self._plan.key(each.key)
+            stamp = self._store.stat(each.key)
+            if stamp is None:
+                continue
+            if number is not None and self._contents.columns.stamp(number) == stamp:
+                standing = judged.standing.get(each.key)
+            else:
+                standing = self._store.fingerprint(each.key)
+            recorded = judged.recorded(each.key)
+            if judged.past is not None and judged.check is not Check.CONTENT:
+                standing = mtime_fingerprint(stamp)
+            if standing is not None and standing not in (recorded, now[each.key]):
+                kept.append((each.key, self._staging.keep_aside(each.key)))
+        return kept
+
+    def _learn(self, made: Sequence[Made], found: Sequence[bytes] | None, hashed_at_ns: int) -> list[Stamp]:
+        stamps = []
+        for at, each in enumerate(made):
+            stamp = self._store.stat(each.key)
+            if stamp is None:
+                raise StoreError(f"{shown(each.key)} vanished while it was published")
+            number = self._plan.key(each.key)
+            if number is not None:
+                # Written to between its hashing and now: what was hashed is not what is there.
+                same = stamp.size == each.stamp.size and stamp.mtime_ns == each.stamp.mtime_ns
+                known = found[at] if found is not None and (same or each.key.endswith("/")) else None
+                self._contents.made(number, stamp, known, hashed_at_ns)
+            stamps.append(stamp)
+        return stamps
+
+    def _remove_former_members(self, job: int, before: dict[str, bytes], now: dict[str, bytes]) -> list[str]:
+        """Members of a dynamic target that the last run made and this one did not: removed if they still are what was made."""
+        if not self._plan.is_dynamic(job):
+            return []
+        left = []
+        for key in before.keys() - now.keys():
+            if self._store.stat(key) is None:
+                continue
+            if self._store.fingerprint(key) == before[key]:
+                self._staging.remove(key)
+            else:
+                left.append(key)
+        return sorted(left)
+
+
+ABSENT_UNTIL_PUBLISHED = bytes(FINGERPRINT_SIZE)
+"""Stands for a target judged by its time: the rename that publishes it does not change its mtime, but the stamp is taken afterwards."""
+
+
+def split(fingerprints: bytes) -> list[bytes]:
+    """Packed fingerprints, one by one."""
+    size = FINGERPRINT_SIZE
+    return [fingerprints[at : at + size] for at in range(0, len(fingerprints), size)]

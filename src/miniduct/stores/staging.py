@@ -1,0 +1,729 @@
+"""Where commands write before their targets are whole, and the only code that moves, replaces or removes files of a
+project.
+
+Invariant, at every system call: the place of a target holds the last good one, the new one, or nothing; and nothing
+that the user may have put there is removed without a copy in `kept/`. After a kill `recover` finishes or undoes what
+was begun; it may itself be killed and run again.
+
+Keys are paths seen from the root, which is the working folder. A key's stage is a mirror: `stage/` for keys in the
+project, `stage-up/N/` for those N folders above it, `stage-abs/` for absolute ones. On another file system it is a
+hidden folder beside the target, for a rename does not cross file systems; those folders are noted in `stages` before
+they are made.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import stat
+import time
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+
+from ..errors import StoreError
+from ..model import FINGERPRINT_SIZE, Stamp
+from ..text import shown
+from .local import LocalStore, reason, refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+MIRRORS = ("stage", "stage-up", "stage-abs")
+MAGIC = re.compile(r"[*?[]")
+ESCAPED = re.compile(r"\[([*?[])\]")
+MOVED, COPIED, ABSENT = "moved", "copied", "absent"
+"""How a direct target is guarded: its last good copy was moved away, copied away, or there was none."""
+
+
+class Recorded(Protocol):
+    """What `recover` asks of a trace. Fingerprints are packed, in the order of the targets."""
+
+    id: str
+    check: str
+    targets: list[str]
+    target_fps: bytes
+    target_stamps: list[Stamp]
+
+
+Record = TypeVar("Record", bound=Recorded)
+
+
+class Guarded(NamedTuple):
+    """One direct target of a running job: where it stands, where its last good copy is put, and how."""
+
+    place: str
+    copy: str
+    how: str
+
+
+class Guard(NamedTuple):
+    """The note about a running job's direct targets. `globs` are patterns whose members were guarded."""
+
+    job_id: str
+    path: str
+    items: list[Guarded]
+    globs: list[str]
+
+
+class Staging:
+    """The stage, the guards, and the copies kept for the user, of one project. `state` is the state folder, seen from
+    the root.
+    """
+
+    def __init__(self, state: str = ".duct") -> None:
+        self.state = state
+        self.kept: list[tuple[str, str]] = []
+        """What `recover` found in the place of a target and put aside: (key, copy)."""
+        self._stages: dict[str, str] = {}
+        self._made: set[str] = set()
+        self._outside: set[str] = set()
+        self._device: int | None = None
+        self._hidden = ""
+        self._count = 0
+        self._store = LocalStore()
+
+    # -- where things are ---------------------------------------------------------------------------------------------------------------
+
+    def path(self, key: str) -> str:
+        """Where the command must write the key: the same path each time, with the key's own name. Nothing is made."""
+        cut = key.rfind("/", 0, -1) + 1
+        folder = key[:cut]
+        stage = self._stages.get(folder)
+        if stage is None:
+            stage = self._stages[folder] = self._stage_of(folder)
+        return stage + key[cut:]
+
+    def _stage_of(self, folder: str) -> str:
+        if self._device is None:
+            self._device = _device(self.state)
+            import hashlib
+
+            name = os.fsencode(os.path.join(os.getcwd(), self.state))
+            self._hidden = f".duct-stage-{hashlib.blake2b(name, digest_size=6).hexdigest()}/"
+        if _device(folder) != self._device:
+            stage = folder + self._hidden
+            self._outside.add(stage)
+            return stage
+        return self._mirror(folder)
+
+    def _mirror(self, folder: str) -> str:
+        if folder.startswith("/"):
+            return f"{self.state}/stage-abs{folder}"
+        ups = 0
+        while folder.startswith("../", 3 * ups):
+            ups += 1
+        return f"{self.state}/stage-up/{ups}/{folder[3 * ups :]}" if ups else f"{self.state}/stage/{folder}"
+
+    def _beside(self, place: str, name: str) -> str:
+        """A path for something of ours on the file system of `place`, whose folder exists: in the state folder, or in a
+        hidden one beside it.
+        """
+        folder = place[: place.rfind("/", 0, -1) + 1]
+        self.path(place)
+        stage = self._stages[folder]
+        if stage in self._outside:
+            self._make(stage)
+            return stage + name
+        self._make(f"{self.state}/trash/")
+        return f"{self.state}/trash/{name}"
+
+    def _unique(self) -> str:
+        self._count += 1
+        return f"{os.getpid()}-{self._count}"
+
+    # -- before a command ---------------------------------------------------------------------------------------------------------------
+
+    def prepare(
+        self,
+        job_id: str,
+        *,
+        staged: Sequence[str],
+        direct: Sequence[str],
+        keep: bool = False,
+        dynamic: Collection[str] = (),
+    ) -> None:
+        """Make room for the job's targets: folders made, leftovers removed, direct targets guarded. StoreError.
+
+        `dynamic` names those among the texts that are patterns for glob(); all others are keys as they are, whatever
+        characters they hold. With `keep`, staged targets are copied into the stage and direct ones stay in place: the
+        command updates them.
+        """
+        try:
+            for text in staged:
+                if text in dynamic:
+                    self._prepare_members(text)
+                else:
+                    self._prepare_staged(text, keep)
+            if direct:
+                self._guard(job_id, direct, keep, dynamic)
+        except OSError as error:
+            raise _stopped("make room for the targets", error) from None
+
+    def _prepare_staged(self, key: str, keep: bool) -> None:
+        at = self.path(key)
+        folder = at[: at.rfind("/", 0, -1) + 1]
+        if folder not in self._made:
+            self._make(folder)
+        folder = key[: key.rfind("/", 0, -1) + 1]
+        if folder not in self._made:
+            self._make(folder)
+        try:
+            os.unlink(at)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            self._remove_any(at)
+        if keep and os.path.exists(key):
+            copy = self._beside(at, self._unique())
+            _copy(key.rstrip("/"), copy)
+            os.rename(copy, at.rstrip("/"))
+
+    def _prepare_members(self, text: str) -> None:
+        folder = _literal_folder(text)
+        self._make(self._staged_folder(folder))
+        self._make(folder)
+        for _, at in self.members(text, staged=True):
+            self._remove_any(at)
+
+    def _staged_folder(self, folder: str) -> str:
+        """The stage of what lies directly in the folder ("" or with its slash)."""
+        return self.path(f"{folder}x")[:-1]
+
+    def _make(self, folder: str) -> None:
+        if not folder or folder in self._made:
+            return
+        if folder in self._outside:
+            self._note_outside(folder)
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except FileExistsError:
+            raise StoreError(f"cannot make the folder {shown(folder)}: a file is in its place") from None
+        self._made.add(folder)
+
+    def _note_outside(self, folder: str) -> None:
+        os.makedirs(self.state, exist_ok=True)
+        with open(f"{self.state}/stages", "a", encoding="ascii") as file:
+            file.write(json.dumps(folder) + "\n")
+
+    # -- direct targets -----------------------------------------------------------------------------------------------------------------
+
+    def _note_path(self, job_id: str) -> str:
+        import hashlib
+
+        return f"{self.state}/guard/{hashlib.blake2b(os.fsencode(job_id), digest_size=12).hexdigest()}"
+
+    def _guard(self, job_id: str, direct: Sequence[str], keep: bool, dynamic: Collection[str]) -> None:
+        """Write down what is there, then move (or copy) it away; in this order, so that at any moment the note tells
+        how to put it back.
+        """
+        note = self._note_path(job_id)
+        if os.path.lexists(f"{note}.json"):
+            self.restore(job_id)
+        places: list[str] = []
+        globs = [text for text in direct if text in dynamic]
+        for text in direct:
+            if text not in dynamic:
+                self._make(text[: text.rfind("/", 0, -1) + 1])
+                places.append(_through(text))
+            else:
+                self._make(_literal_folder(text))
+                places += [_through(key) for key, _ in self.members(text, staged=False)]
+        items = []
+        for number, place in enumerate(dict.fromkeys(places)):
+            how = ABSENT if not os.path.lexists(place.rstrip("/")) else COPIED if keep else MOVED
+            items.append(Guarded(place, self._guard_copy(note, place, number), how))
+        self._make(f"{self.state}/guard/")
+        _write(f"{note}.json", json.dumps([job_id, items, globs]).encode("ascii"))
+        for item in items:
+            if item.how == MOVED:
+                self._move(item.place, item.copy)
+            elif item.how == COPIED:
+                part = self._beside(item.place, self._unique())
+                _copy(item.place.rstrip("/"), part)
+                self._move(part, item.copy)
+
+    def _guard_copy(self, note: str, place: str, number: int) -> str:
+        name = f"{os.path.basename(note)}-{number}"
+        beside = self._beside(place, name)
+        return beside if not beside.startswith(f"{self.state}/trash/") else f"{note}-{number}"
+
+    def restore(self, job_id: str) -> None:
+        """Put the guarded copies back, and remove what the command left in their places. Without a guard: nothing.
+        StoreError.
+        """
+        guard = self._read_guard(f"{self._note_path(job_id)}.json")
+        if guard is not None:
+            self._restore(guard, keep_halves=False)
+
+    def _restore(self, guard: Guard, *, keep_halves: bool) -> None:
+        try:
+            for item in guard.items:
+                there = os.path.lexists(item.place.rstrip("/"))
+                if os.path.lexists(item.copy):
+                    if there and keep_halves:
+                        self._keep_half(item.place, item.copy + item.place[len(item.place.rstrip("/")) :])
+                    self._exchange(item.copy, item.place)
+                elif there and item.how == ABSENT:
+                    self._drop_half(item.place, keep_halves)
+            before = {item.place for item in guard.items}
+            for text in guard.globs:
+                for key, _ in self.members(text, staged=False):
+                    if key not in before and _through(key) not in before:
+                        self._drop_half(key, keep_halves)
+            os.unlink(guard.path)
+        except OSError as error:
+            raise _stopped("put the last good targets back", error) from None
+
+    def _drop_half(self, place: str, keep: bool) -> None:
+        if keep:
+            self._keep_half(place)
+        self._remove_any(place)
+
+    def _keep_half(self, place: str, copy: str | None = None) -> None:
+        """After a kill, what stands there is the command's half, or what the user put there since: nobody can tell."""
+        path = place.rstrip("/")
+        if not os.path.exists(path) or (os.path.isfile(path) and not os.path.getsize(path)):
+            return  # a link to nowhere, an empty file
+        if copy is not None and self._store.fingerprint(place) == self._store.fingerprint(copy):
+            return
+        self.kept.append((place, self.keep_aside(place)))
+
+    def commit(self, job_id: str) -> None:
+        """The job ended well: drop the guard. Without one: nothing."""
+        guard = self._read_guard(f"{self._note_path(job_id)}.json")
+        if guard is not None:
+            self._commit(guard)
+
+    def _commit(self, guard: Guard) -> None:
+        try:
+            os.unlink(guard.path)  # first: from here on the copies are rubbish
+            for item in guard.items:
+                self._remove_any(item.copy)
+        except OSError as error:
+            raise _stopped("drop the last good targets", error) from None
+
+    def _read_guard(self, path: str) -> Guard | None:
+        try:
+            with open(path, "rb") as file:
+                data = file.read()
+        except FileNotFoundError:
+            return None
+        try:
+            job_id, items, globs = json.loads(data)
+            return Guard(job_id, path, [Guarded(*item) for item in items], globs)
+        except (ValueError, TypeError):
+            return None  # torn: written before anything was moved
+
+    # -- after a command ----------------------------------------------------------------------------------------------------------------
+
+    def members(self, text: str, *, staged: bool) -> list[tuple[str, str]]:
+        """The files that match a pattern for glob(), sorted: each one's key, and where it is (in the stage, or in its
+        place).
+        """
+        from glob import escape, glob
+
+        folder = _literal_folder(text)
+        rest = text[len(_literal_head(text)) :]
+        before = self._staged_folder(folder) if staged else folder
+        try:
+            found = [path for path in glob(escape(before) + rest, recursive=True) if os.path.isfile(path)]
+        except OSError as error:
+            raise refused("list", before, error) from None
+        return sorted((folder + path[len(before) :], path) for path in set(found))
+
+    def publish(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Rename each staged file or folder to its key. StoreError where one cannot be put into its place; those before
+        it then are.
+        """
+        for key, at in pairs:
+            if key[-1:] == "/":
+                self._publish_folder(key, at)
+                continue
+            place = key
+            try:
+                if stat.S_ISLNK(os.lstat(key).st_mode):
+                    place = os.path.realpath(key)
+            except OSError:
+                pass
+            try:
+                os.rename(at, place)
+            except OSError as error:
+                self._publish_otherwise(key, at, place, error)
+
+    def _publish_otherwise(self, key: str, at: str, place: str, error: OSError) -> None:
+        try:
+            if os.path.isdir(place):
+                raise StoreError(
+                    f"cannot put {shown(key)} into its place: a folder of that name is there",
+                    hint="move it away, or give the target another name",
+                )
+            if error.errno == errno.EXDEV:
+                self._move(at, place)
+                return
+            if not os.path.lexists(at):
+                raise StoreError(f"cannot put {shown(key)} into its place: it vanished from {shown(at)}")
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                raise error
+            folder = os.path.dirname(place)  # somebody removed the folder meanwhile
+            self._made.discard(f"{folder}/")
+            self._make(f"{folder}/")
+            os.rename(at, place)
+        except OSError as second:
+            raise refused("put into its place", key, second) from None
+
+    def _publish_folder(self, key: str, at: str) -> None:
+        try:
+            place = _through(key)
+            if os.path.lexists(place.rstrip("/")) and not os.path.isdir(place):
+                raise StoreError(
+                    f"cannot put {shown(key)} into its place: a file of that name is there",
+                    hint="move it away, or give the target another name",
+                )
+            self._make(place[: place.rfind("/", 0, -1) + 1])
+            self._exchange(at, place)
+        except OSError as error:
+            raise refused("put into its place", key, error) from None
+
+    def _exchange(self, new: str, place: str) -> None:
+        """Put `new` in the place, for a moment empty where a folder stands there: its former content goes to the trash,
+        then away.
+        """
+        if not os.path.isdir(place.rstrip("/")) or os.path.islink(place.rstrip("/")):
+            self._move(new, place)
+            return
+        trash = self._beside(place, self._unique())
+        self._move(place, trash)
+        self._move(new, place)
+        _remove_tree(trash)
+
+    def _move(self, source: str, place: str) -> None:
+        """Rename; between file systems copy beside the place first, so that it appears whole."""
+        source, place = source.rstrip("/"), place.rstrip("/")
+        try:
+            os.rename(source, place)
+            return
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+        self._stage_of("")
+        beside = f"{os.path.dirname(place) or '.'}/{self._hidden}"
+        self._outside.add(beside)
+        self._make(beside)
+        part = beside + self._unique()
+        _copy(source, part)
+        os.rename(part, place)
+        _remove_tree(source)
+
+    def discard(self, job_id: str, staged: Sequence[str], *, dynamic: Collection[str] = ()) -> None:  # noqa: ARG002
+        """Remove what a failed attempt left in the stage."""
+        try:
+            for text in staged:
+                if text not in dynamic:
+                    self._remove_any(self.path(text))
+                    continue
+                for _, at in self.members(text, staged=True):
+                    self._remove_any(at)
+        except OSError as error:
+            raise _stopped("clear the stage", error) from None
+
+    # -- the user's files ---------------------------------------------------------------------------------------------------------------
+
+    def keep_aside(self, key: str) -> str:
+        """Copy what stands at the key to `kept/`; the path of the copy, which is whole or not there. StoreError.
+
+        A copy, not a move or a link: until the new target is published the old one stays in its place, and a command
+        that updates its target in place must not reach the copy.
+        """
+        name = re.sub(r"(^|/)\.\.(?=/)", r"\1up", key.strip("/"))
+        path = f"{self.state}/kept/{name}.{time.strftime('%Y%m%d-%H%M%S')}"
+        try:
+            self._make(os.path.dirname(path) + "/")
+            part = f"{self.state}/kept/.part-{self._unique()}"
+            _copy(key.rstrip("/"), part)
+            number = 1
+            free = path
+            while os.path.lexists(free):
+                number += 1
+                free = f"{path}.{number}"
+            os.rename(part, free)
+        except OSError as error:
+            raise refused("keep a copy of", key, error) from None
+        return free
+
+    def remove(self, key: str, *, parents: bool = False) -> None:
+        """Remove a file, or a folder as a whole; the caller knows that it still is what a job made. Not there: nothing.
+        StoreError.
+
+        With `parents`, folders above it that are empty now are removed as well, up to the root.
+        """
+        try:
+            if key.endswith("/") and os.path.isdir(key):
+                place = _through(key)
+                trash = self._beside(place, self._unique())
+                self._move(place, trash)
+                _remove_tree(trash)
+            else:
+                os.unlink(key)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise refused("remove", key, error) from None
+        if parents and not key.startswith(("/", "../")):
+            self._remove_empty(os.path.dirname(key.rstrip("/")))
+
+    def _remove_empty(self, folder: str) -> None:
+        while folder:
+            try:
+                os.rmdir(folder)
+            except OSError:
+                return
+            self._made.discard(f"{folder}/")
+            folder = os.path.dirname(folder)
+
+    @staticmethod
+    def _remove_any(path: str) -> None:
+        """Remove a file or folder of ours; nothing there is fine."""
+        path = path.rstrip("/")
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            _remove_tree(path)
+
+    def close(self) -> None:
+        """The build is over and everything published: leave nothing in the stage, nor hidden folders beside targets."""
+        self._empty()
+
+    # -- after a kill -------------------------------------------------------------------------------------------------------------------
+
+    def recover(self, traces: Sequence[Record]) -> list[Record]:
+        """Finish or undo what a killed build had begun; returns those of the journal's traces that are to be believed.
+        StoreError.
+
+        A trace is believed if each of its targets is in its place, or in the stage and is renamed now, with the
+        recorded content. Then all other guards are restored, and the stage and the trash are emptied.
+        """
+        self.kept = []
+        guards = {guard.job_id: guard for guard in self._guards()}
+        last = {trace.id: trace for trace in traces}
+        believed = []
+        for trace in last.values():
+            moves = self._moves(trace)
+            if moves is None and trace.id in guards:
+                # A later run of the job was killed: what that run guarded is what this trace tells of.
+                self._restore(guards.pop(trace.id), keep_halves=True)
+                moves = self._moves(trace)
+            if moves is None:
+                continue
+            for key, at in moves:
+                self._make(key[: key.rfind("/", 0, -1) + 1])
+                self._keep_later(key, at)
+            self.publish(moves)
+            believed.append(trace)
+            if trace.id in guards:
+                self._commit(guards.pop(trace.id))
+        for guard in guards.values():
+            self._restore(guard, keep_halves=True)
+        self._empty()
+        return believed
+
+    def _keep_later(self, key: str, at: str) -> None:
+        """Keep a copy of what was put in the target's place after the new one was staged: the killed build has not seen it."""
+        there, staged = self._store.stat(key), self._store.stat(at)
+        if there is None or staged is None or there.ctime_ns < staged.ctime_ns:
+            return
+        if self._store.fingerprint(key) != self._store.fingerprint(at):
+            self.kept.append((key, self.keep_aside(key)))
+
+    def _guards(self) -> Iterator[Guard]:
+        try:
+            names = sorted(name for name in os.listdir(f"{self.state}/guard") if name.endswith(".json"))
+        except FileNotFoundError:
+            return
+        for name in names:
+            guard = self._read_guard(f"{self.state}/guard/{name}")
+            if guard is not None:
+                yield guard
+
+    def _moves(self, trace: Recorded) -> list[tuple[str, str]] | None:
+        """The renames that are left to do for the trace; None where it tells of something that is neither staged nor in
+        place.
+        """
+        size = FINGERPRINT_SIZE
+        moves = []
+        for number, (key, stamp) in enumerate(zip(trace.targets, trace.target_stamps)):
+            wanted = trace.target_fps[number * size : number * size + size]
+            for at in self._staged_places(key):
+                if self._holds(at, stamp, wanted, trace.check):
+                    moves.append((key, at))
+                    break
+            else:
+                if not self._holds(key, stamp, wanted, trace.check):
+                    return None
+        return moves
+
+    def _staged_places(self, key: str) -> Iterator[str]:
+        """Where the key may be staged: its own stage, or below that of a folder above it, from which a pattern with
+        folders was staged.
+        """
+        first = self.path(key)
+        yield first
+        for stage in self._stages_outside():
+            folder = stage[: stage.rfind("/", 0, -1) + 1]
+            if key.startswith(folder) and stage + key[len(folder) :] != first:
+                yield stage + key[len(folder) :]
+
+    def _holds(self, path: str, stamp: Stamp, wanted: bytes, check: str) -> bool:
+        """Is what was fingerprinted there? Size, mtime and inode survive a rename; the ctime does not."""
+        try:
+            now = self._store.stat(path)
+            if now is None:
+                return False
+            same = now.size == stamp.size and now.mtime_ns == stamp.mtime_ns
+            if check != "content" or (same and now.inode == stamp.inode):
+                return same
+            return self._store.fingerprint(path) == wanted
+        except StoreError:
+            return False
+
+    def _stages_outside(self) -> list[str]:
+        try:
+            with open(f"{self.state}/stages", encoding="ascii") as file:
+                lines = file.read().split("\n")
+        except FileNotFoundError:
+            return []
+        folders = []
+        for line in lines[:-1]:
+            try:
+                folder = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(folder, str) and "/.duct-stage-" in f"/{folder}":
+                folders.append(folder)
+        return folders
+
+    def _empty(self) -> None:
+        """Remove what is left in the stage, of guards, and in the trash. What cannot be removed stays: it is in
+        nobody's way.
+        """
+        for name in (*MIRRORS, "trash", "guard"):
+            _remove_tree(f"{self.state}/{name}")
+        outside = self._stages_outside()
+        for folder in outside:
+            _remove_tree(folder)
+        if outside:
+            os.unlink(f"{self.state}/stages")
+        for part in _parts(f"{self.state}/kept"):
+            _remove_tree(part)
+        self._made.clear()
+
+
+def _parts(kept: str) -> list[str]:
+    try:
+        return [f"{kept}/{name}" for name in os.listdir(kept) if name.startswith(".part-")]
+    except FileNotFoundError:
+        return []
+
+
+def _device(folder: str) -> int:
+    """The file system of the folder, or of the nearest one above it that exists."""
+    path = folder.rstrip("/") or ("/" if folder else ".")
+    while True:
+        try:
+            return os.stat(path).st_dev
+        except OSError:
+            if path in (".", "/"):
+                raise
+            path = os.path.dirname(path) or "."
+
+
+def _through(key: str) -> str:
+    """Where a key's content stands: a key that is a symbolic link is written through it."""
+    path = key.rstrip("/")
+    if not os.path.islink(path):
+        return key
+    return os.path.realpath(path) + ("/" if key.endswith("/") else "")
+
+
+def _literal_head(text: str) -> str:
+    """The start of a pattern up to the last slash before its first wildcard, still escaped."""
+    found = MAGIC.search(ESCAPED.sub("\0\0\0", text))
+    end = found.start() if found else len(text)
+    return text[: text.rfind("/", 0, end) + 1]
+
+
+def _literal_folder(text: str) -> str:
+    """The folder that a pattern's matches lie in or below: "" or with its slash."""
+    return ESCAPED.sub(r"\1", _literal_head(text))
+
+
+def _write(path: str, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        written = 0
+        while written < len(data):
+            written += os.write(fd, data[written:])
+    finally:
+        os.close(fd)
+
+
+def _copy(source: str, place: str) -> None:
+    """Copy a file or a folder with its modes and times; links inside a folder stay links, `source` itself is
+    followed.
+    """
+    import shutil
+
+    if os.path.isdir(source):
+        shutil.copytree(source, place, symlinks=True)
+    else:
+        shutil.copy2(source, place)
+
+
+def _remove_tree(path: str) -> None:
+    """Remove whatever is there, also what a command made read-only; never through a link. What cannot be removed
+    stays.
+    """
+    path = path.rstrip("/")
+    if not os.path.isdir(path) or os.path.islink(path):
+        try:
+            os.unlink(path)
+        except OSError:
+            pass
+    elif not _remove_folder(path):
+        _open_up(path)
+        for folder, names, _ in os.walk(path):
+            for name in names:
+                _open_up(f"{folder}/{name}")
+        _remove_folder(path)
+
+
+def _remove_folder(path: str) -> bool:
+    gone = True
+    for folder, folders, files in os.walk(path, topdown=False):
+        for name in files:
+            gone &= _quietly(os.unlink, f"{folder}/{name}")
+        for name in folders:
+            below = f"{folder}/{name}"
+            gone &= _quietly(os.unlink if os.path.islink(below) else os.rmdir, below)
+    return _quietly(os.rmdir, path) and gone
+
+
+def _quietly(function: Callable[[str], None], path: str) -> bool:
+    try:
+        function(path)
+    except OSError:
+        return False
+    return True
+
+
+def _open_up(folder: str) -> None:
+    if not os.path.islink(folder):
+        _quietly(lambda path: os.chmod(path, 0o700), folder)
+
+
+def _stopped(what: str, error: OSError) -> StoreError:
+    name = error.filename2 or error.filename
+    at = f" ({shown(os.fsdecode(name))})" if isinstance(name, (str, bytes)) else ""
+    return StoreError(f"cannot {what}: {reason(error)}{at}")

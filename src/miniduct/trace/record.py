@@ -1,0 +1,208 @@
+"""What is remembered of a run: the trace of a good one, the failure of a bad one, and both as a line of text.
+
+A line is a checksum, a blank, JSON in ASCII, a newline: whatever a kill or a full disk did to it shows. Names are bytes
+on disk; JSON's escapes carry the surrogates that stand for those that are not UTF-8. This module knows neither files
+nor the database.
+"""
+
+from __future__ import annotations
+
+import json
+from binascii import a2b_base64, b2a_base64
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+from zlib import crc32
+
+from ..model import FINGERPRINT_SIZE, Stamp
+
+FORMAT = 1
+ReasonTuple = tuple[str, str | None, str | None, str | None]
+"""kind, key, old, new: a `rebuilder.Reason` as it is kept."""
+
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+@dataclass(slots=True)
+class Trace:
+    """What the last good run of a job saw and made. Fingerprints are packed, 32 bytes a name, in the order of the
+    names.
+
+    `started` is seconds since the epoch, `output` the bytes of its log; `log` is None where the job said nothing.
+    `target_stamps` are those of the targets when they were fingerprinted, before the rename that published them.
+    """
+
+    id: str
+    step: str
+    values: dict[str, str]
+    definition: bytes
+    command: bytes
+    check: str
+    inputs: list[str]
+    input_fps: bytes
+    targets: list[str]
+    target_fps: bytes
+    target_stamps: list[Stamp]
+    run: int
+    started: float
+    seconds: float
+    attempts: int = 1
+    output: int = 0
+    log: str | None = None
+    reasons: list[ReasonTuple] = field(default_factory=list)
+
+    def target_fingerprint(self, key: str) -> bytes | None:
+        """The fingerprint of a target that the run made; None for any other key."""
+        try:
+            at = self.targets.index(key) * FINGERPRINT_SIZE
+        except ValueError:
+            return None
+        return self.target_fps[at : at + FINGERPRINT_SIZE]
+
+    def body(self, *, inputs: bool = True) -> str:
+        """The trace as JSON; without the inputs' names and fingerprints where they are kept elsewhere."""
+        return _encode(
+            (
+                FORMAT,
+                "t",
+                self.id,
+                self.step,
+                self.values,
+                _text(self.definition),
+                _text(self.command),
+                self.check,
+                self.inputs if inputs else (),
+                _text(self.input_fps) if inputs else "",
+                self.targets,
+                _text(self.target_fps),
+                list(chain.from_iterable(self.target_stamps)),
+                self.run,
+                self.started,
+                self.seconds,
+                self.attempts,
+                self.output,
+                self.log,
+                self.reasons,
+            )
+        )
+
+    def to_line(self) -> bytes:
+        """The trace as a line of the journal."""
+        return sealed(self.body())
+
+    @classmethod
+    def from_line(cls, line: bytes) -> Trace:
+        """The trace of a line, with or without its newline. ValueError for a damaged line, and for one that is no
+        trace.
+        """
+        found = parse(unsealed(line))
+        if not isinstance(found, Trace):
+            raise ValueError("not a trace")
+        return found
+
+
+@dataclass(slots=True)
+class Failure:
+    """How the last run of a job failed. `when` is seconds since the epoch; `exit_code` is None where no command
+    ended.
+    """
+
+    id: str
+    step: str
+    values: dict[str, str]
+    run: int
+    when: float
+    seconds: float
+    error: str
+    exit_code: int | None = None
+    log: str | None = None
+    facts: list[str] = field(default_factory=list)
+    reasons: list[ReasonTuple] = field(default_factory=list)
+
+    def body(self) -> str:
+        """The failure as JSON."""
+        return _encode(
+            (
+                FORMAT,
+                "f",
+                self.id,
+                self.step,
+                self.values,
+                self.run,
+                self.when,
+                self.seconds,
+                self.error,
+                self.exit_code,
+                self.log,
+                list(self.facts),
+                self.reasons,
+            )
+        )
+
+    def to_line(self) -> bytes:
+        """The failure as a line of the journal."""
+        return sealed(self.body())
+
+
+def sealed(body: str) -> bytes:
+    """A line: checksum, blank, body, newline."""
+    data = body.encode("ascii")
+    return b"%08x %b\n" % (crc32(data), data)
+
+
+def unsealed(line: bytes) -> bytes:
+    """The body of a line. ValueError where it is not what was written."""
+    body = line[9:].rstrip(b"\n")
+    if line[8:9] != b" " or line[:8] != b"%08x" % crc32(body):
+        raise ValueError("damaged line")
+    return body
+
+
+def parse(body: bytes | str) -> Trace | Failure:
+    """The value whose body this is. ValueError for anything else."""
+    found = json.loads(body)
+    try:
+        if found[0] != FORMAT:
+            raise ValueError(f"format {found[0]}")
+        if found[1] == "t":
+            return _trace(found)
+        if found[1] == "f":
+            job_id, step, values, run, when, seconds, error, code, log, facts, reasons = found[2:]
+            told = [_reason(each) for each in reasons]
+            return Failure(job_id, step, values, run, when, seconds, error, code, log, facts, told)
+    except (IndexError, KeyError, TypeError) as error:
+        raise ValueError("not a record") from error
+    raise ValueError(f"kind {found[1]}")
+
+
+def _trace(found: list[Any]) -> Trace:
+    stamps = found[12]
+    return Trace(
+        found[2],
+        found[3],
+        found[4],
+        a2b_base64(found[5]),
+        a2b_base64(found[6]),
+        found[7],
+        found[8],
+        a2b_base64(found[9]),
+        found[10],
+        a2b_base64(found[11]),
+        [Stamp(*stamps[at : at + 4]) for at in range(0, len(stamps), 4)],
+        found[13],
+        found[14],
+        found[15],
+        found[16],
+        found[17],
+        found[18],
+        [_reason(each) for each in found[19]],
+    )
+
+
+def _reason(found: list[Any]) -> ReasonTuple:
+    kind, key, old, new = found
+    return kind, key, old, new
+
+
+def _text(data: bytes) -> str:
+    return b2a_base64(data, newline=False).decode("ascii")

@@ -1,0 +1,427 @@
+"""What a verb works with: a project's Ductfile, plan, state and contents, opened for writing (a build, locked) or for reading only.
+
+Opening does the least that the state allows: the fast check says which keys and folders differ from the last snapshot; the plan is expanded only when
+what it depends on has changed; and only jobs that may be affected are noted as dirty. Invariant while it is open: a job that is neither dirty nor
+downstream of a changed key is up to date.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from . import __version__, ductfile
+from . import events as ev
+from .commands import Commands
+from .contents import Columns, Contents
+from .errors import BuildRunning, StoreError, UsageError
+from .judging import Judge
+from .lock import Lock
+from .model import Stamp
+from .plan.columns import Folder, Plan
+from .plan.definition import definition, definition_digest
+from .plan.expand import expand, plan_digest, relist
+from .stores.local import LocalStore
+from .stores.staging import Staging
+from .trace.check import check
+from .trace.database import Traces
+from .trace.fingerprints import TICK_NS, racy
+from .trace.snapshot import FORMAT, write_snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from .events import Event
+    from .model import Project
+    from .runners.command import Rendered
+    from .trace.check import Checked
+
+DUCTFILE = "Ductfile"
+STATE = ".duct"
+
+
+@dataclass(frozen=True)
+class Where:
+    """A project as it was found: the absolute root, the Ductfile's name in it, how messages call it, and the user's folder seen from the root."""
+
+    root: str
+    ductfile: str = DUCTFILE
+    shown_as: str = DUCTFILE
+    standing: str = "."
+    sets: tuple[tuple[str, str], ...] = ()
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+    @property
+    def state(self) -> str:
+        """The state folder, relative to the root. A Ductfile of another name has its own: two of them are two projects."""
+        return STATE if self.ductfile == DUCTFILE else f"{STATE}/{self.ductfile}"
+
+
+def locate(
+    file: str | None = None,
+    directory: str | None = None,
+    cwd: str | None = None,
+    sets: Sequence[tuple[str, str]] = (),
+) -> Where:
+    """The project that is meant: the Ductfile named, or the nearest one upwards. UsageError says where it was looked for."""
+    here = os.path.abspath(os.path.join(cwd or os.getcwd(), directory or ""))
+    if directory is not None and not os.path.isdir(here):
+        raise UsageError(f'there is no folder "{directory}"', hint="-C names the folder to work in")
+    if file is not None:
+        path = os.path.abspath(os.path.join(here, file))
+        if os.path.isdir(path):
+            path = os.path.join(path, DUCTFILE)
+        if not os.path.isfile(path):
+            raise UsageError(f'there is no Ductfile at "{file}"', hint="`duct init` writes one")
+        return _where(path, here, sets)
+    folder = here
+    while True:
+        path = os.path.join(folder, DUCTFILE)
+        if os.path.isfile(path):
+            return _where(path, here, sets)
+        above = os.path.dirname(folder)
+        if above == folder:
+            break
+        folder = above
+    raise UsageError(
+        "there is no Ductfile here",
+        facts=[f"looked in {here} and in every folder above it"],
+        hint="`duct init` writes one, -f names one, -C goes to another folder",
+    )
+
+
+def _where(path: str, here: str, sets: Sequence[tuple[str, str]]) -> Where:
+    root, name = os.path.split(path)
+    shown = os.path.relpath(path, here)
+    return Where(root, name, path if shown.count("../") > 3 else shown, os.path.relpath(here, root), tuple(sets))
+
+
+class Workspace:
+    """An open project. `changed` are keys that are not what the last snapshot saw; `dirty` are jobs not known to be up to date."""
+
+    def __init__(self, where: Where, project: Project, traces: Traces, checked: Checked, *, read_at_ns: int) -> None:
+        self.where = where
+        self.project = project
+        self.environ = where.environ
+        self.state = where.state
+        self.logs = f"{self.state}/logs"
+        self.marker = marker(where)
+        self.store = LocalStore()
+        self.staging = Staging(self.state)
+        self.traces = traces
+        self.changed: set[int] = set()
+        self.dirty: set[int] = set()
+        self._attempts = 0
+        self._checked = checked
+        self._read_at_ns = read_at_ns
+        self._files = [(path, _stamp_of(path)) for path in project.files]
+        self._plan_digest = plan_digest(project)
+        self.definitions = [definition(step, where.environ, project.vars) for step in project.steps]
+        self.digests = [definition_digest(text) for text in self.definitions]
+        self._open()
+
+    # -- the plan, as it was or expanded ------------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        snapshot = self._checked.snapshot
+        if snapshot is None:
+            self._settle_on(self._expand(self.traces.made_keys()), Columns.blank(0), None, None)
+            return
+        header = snapshot.header
+        old = Plan.load(self.project.steps, snapshot.plan(), snapshot.names)
+        columns = Columns(*snapshot.stamps(), bytearray(snapshot.fps()))
+        changed = set(self._checked.changed)
+        same = header["plan_digest"] == self._plan_digest
+        if same:
+            folders = relist(old, self.store, self._checked.folders)
+            if folders is not None:
+                for at, folder in zip(self._checked.folders, folders):
+                    old.folders[at] = folder
+                self._use(old, columns, changed)
+                self.dirty = set(_unpack(header["dirty"]))
+                self._note_definitions(header)
+                return
+        dirty = set(_unpack(header["dirty"]))
+        self._replan(old, columns, changed, dirty if same else None)
+        self._note_definitions(header)
+
+    def _expand(self, once_made: Iterable[str]) -> Plan:
+        made = once_made if isinstance(once_made, (set, frozenset)) else set(once_made)
+        return expand(self.project, self.store, members=self.traces.members, once_made=made)
+
+    def _replan(self, old: Plan, columns: Columns, changed: set[int], dirty: set[int] | None) -> None:
+        """Expand again, and carry over what is known. `dirty` None: the steps read or make other keys now, so every job is to be judged."""
+        maker = old.maker
+        made = {name for name, job in zip(old.names, maker) if job >= 0}
+        made.update(old.orphans)
+        self._settle_on(self._expand(made), columns, (old, changed), dirty)
+
+    def _settle_on(
+        self, plan: Plan, columns: Columns, before: tuple[Plan, set[int]] | None, dirty: set[int] | None
+    ) -> None:
+        if before is None:
+            self._use(plan, Columns.blank(len(plan.names)), None)
+            self.dirty = set(range(plan.jobs))
+            return
+        old, changed = before
+        numbers = dict(zip(old.names, range(len(old.names))))
+        places = [numbers.get(name, -1) for name in plan.names]
+        now_changed = {at for at, number in enumerate(places) if number < 0 or number in changed}
+        self._use(plan, columns.carried(places), now_changed)
+        if dirty is None:
+            self.dirty = set(range(plan.jobs))
+            return
+        kept = set(places)
+        gone = {number for number in range(len(old.names)) if number not in kept}
+        # A key that is no longer read changes its readers, though nothing of what they still read has changed.
+        old_dirty = {old.job_id(job) for job in dirty | old.readers(gone)}
+        known = set(map(old.job_id, range(old.jobs)))
+        ids = map(plan.job_id, range(plan.jobs))
+        self.dirty = {job for job, job_id in enumerate(ids) if job_id in old_dirty or job_id not in known}
+
+    def _use(self, plan: Plan, columns: Columns, changed: set[int] | None) -> None:
+        self.plan = plan
+        self.changed = set(range(len(plan.names))) if changed is None else changed
+        self.contents = Contents(plan.names, self.store, columns, changed)
+        self.commands = Commands(
+            plan, self.project.vars, self.definitions, self.staging.path, f"{self.state}/manifests"
+        )
+        self.judge = Judge(plan, self.contents, self.traces, self.commands, self.digests, self.definitions)
+
+    def _note_definitions(self, header: Mapping[str, object]) -> None:
+        """Jobs whose step says something else now, or whose age may be over, are to be judged."""
+        known = header["definitions"]
+        assert isinstance(known, dict)
+        expires = header["expires"]
+        over = isinstance(expires, (int, float)) and not header["saved"] <= time.time() < expires  # type: ignore[operator]
+        for number, (step, digest) in enumerate(zip(self.project.steps, self.digests)):
+            if known.get(step.name) != digest or (over and step.max_age is not None):
+                self.dirty.update(range(self.plan.first[number], self.plan.first[number + 1]))
+
+    def expand_again(self) -> None:
+        """The members of a dynamic target changed: make the plan anew, in the midst of a build."""
+        changed = set(self.contents.unsettled())
+        self._replan(self.plan, self.contents.columns, changed, self.dirty | self.plan.readers(self.contents.wavering))
+
+    # -- a build ------------------------------------------------------------------------------------------------------------------------
+
+    def begin_run(self) -> int:
+        """Note that a build runs; its number."""
+        for digest, text in zip(self.digests, self.definitions):
+            self.traces.put_definition(digest, text)
+        return self.traces.begin_run(time.time(), " ".join(sys.argv[1:]))
+
+    def end_run(self, run: int, ended: ev.BuildEnded) -> None:
+        self.traces.end_run(run, time.time(), ran=ended.ran, failed=ended.failed)
+
+    def next_attempt(self) -> int:
+        self._attempts += 1
+        return self._attempts
+
+    def durations(self, jobs: Iterable[int]) -> dict[int, float]:
+        """How long these jobs took the last time, where that is known, in seconds."""
+        ids = {self.plan.job_id(job): job for job in jobs}
+        return {ids[job_id]: seconds for job_id, seconds in self.traces.durations(list(ids)).items()}
+
+    def script(self, rendered: Rendered, cwd: str) -> list[str]:
+        """A command text too long for one argument, as a file that the shell runs; the words to start."""
+        import hashlib
+
+        text = rendered.script or ""
+        folder = f"{self.state}/scripts"
+        os.makedirs(folder, exist_ok=True)
+        data = os.fsencode(text)
+        path = f"{folder}/{hashlib.blake2b(data, digest_size=12).hexdigest()}.sh"
+        with open(path, "wb") as file:
+            file.write(data)
+        place = path if cwd in ("", ".") else os.path.relpath(path, cwd)
+        return [*rendered.argv, place]
+
+    def orphans(self) -> list[str]:
+        """Targets that a job made once, that no job makes any more, and that still exist."""
+        return [key for key in self.plan.orphans if self.store.stat(key) is not None]
+
+    # -- the snapshot -------------------------------------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write down what is known now, so that the next build starts from it."""
+        self.traces.fold()
+        contents, plan = self.contents, self.plan
+        contents.settle_all()
+        if contents.wavering:
+            self.dirty |= plan.readers(contents.wavering)
+            self.dirty |= {plan.maker[key] for key in contents.wavering if plan.maker[key] >= 0}
+        self._relist_folders()
+        header = {
+            "format": FORMAT,
+            "version": __version__,
+            "sets": self.where.sets,
+            "files": [
+                (path, None if stamp is None or racy(Stamp(*stamp), self._read_at_ns) else stamp)
+                for path, stamp in self._files
+            ],
+            "env": sorted(self._counted_env().items()),
+            "today": self.project.today,
+            "saved": time.time(),
+            "expires": self._expires(),
+            "dirty": _pack(self.dirty),
+            "folders": [(folder.name, folder.stamp) for folder in plan.folders],
+            "steps": [step.name for step in self.project.steps],
+            "tags": sorted({tag for step in self.project.steps for tag in step.tags}),
+            "jobs": plan.jobs,
+            "plan_digest": self._plan_digest,
+            "definitions": {step.name: digest for step, digest in zip(self.project.steps, self.digests)},
+        }
+        write_snapshot(
+            f"{self.state}/snapshot",
+            header,
+            plan.names,
+            contents.columns.stamps,
+            contents.columns.fps,
+            plan.dump(names=False),
+        )
+
+    def _counted_env(self) -> dict[str, str | None]:
+        return {name: self.environ.get(name) for step in self.project.steps for name in step.env}
+
+    def _expires(self) -> float | None:
+        """When the first good run gets too old; None where age does not matter."""
+        ends = []
+        plan = self.plan
+        for number, step in enumerate(self.project.steps):
+            if step.max_age is not None:
+                ids = [plan.job_id(job) for job in range(plan.first[number], plan.first[number + 1])]
+                ends += [trace.started + trace.seconds + step.max_age for trace in self.traces.load(ids).values()]
+        return min(ends, default=None)
+
+    def _relist_folders(self) -> None:
+        """duct's own publishing changes folders: look at those again that differ, and keep their new stamps if no other name came or went.
+
+        A stamp within the clock's tick is not kept: another name could still come in it. One such folder is waited for, once.
+        """
+        folders = self.plan.folders
+        differ = [at for at, folder in enumerate(folders) if not self._stands(folder)]
+        if not differ:
+            return
+        newest = max((stamp[1] for at in differ if (stamp := self.store.folder_stamp(folders[at].name))), default=0)
+        time.sleep(min(max(newest + TICK_NS - time.time_ns(), 0), 2 * TICK_NS) / 1e9)
+        for at in differ:
+            now = time.time_ns()
+            fresh = relist(self.plan, self.store, [at])
+            if fresh is not None and (fresh[0].stamp is None or not racy(Stamp(*fresh[0].stamp), now)):
+                folders[at] = fresh[0]
+
+    def _stands(self, folder: Folder) -> bool:
+        stamp = self.store.folder_stamp(folder.name)
+        return (tuple(stamp) if stamp is not None else None) == folder.stamp
+
+
+def marker(where: Where) -> str:
+    """What the commands of a project's builds carry in DUCT_RUN."""
+    return os.path.join(os.path.realpath(where.root), where.state)
+
+
+@contextmanager
+def open_workspace(
+    where: Where, *, write: bool, tell: Callable[[Event], None], wait: bool = True
+) -> Iterator[Workspace]:
+    """Open a project, from its root as the working folder. With `write` it is locked, and what a kill left is mended first.
+
+    BuildRunning, DuctfileError, PlanError, TraceError, StoreError.
+    """
+    os.chdir(where.root)
+    if not write:
+        project = _read(where)
+        traces = Traces(f"{where.state}/trace.db", write=False, version=__version__)
+        with traces:
+            _tell_notes(traces, tell)
+            yield Workspace(where, project, traces, _check(where, project), read_at_ns=0)
+        return
+    if where.environ.get("DUCT_RUN") == marker(where):
+        raise BuildRunning(
+            "this is a command of a build of the same project: it would wait for itself",
+            hint="a step cannot build its own project; name what it needs in its inputs",
+        )
+    began = time.time_ns()
+    project = _read(where)
+    _make_state(where.state)
+    with Lock(f"{where.state}/lock") as lock:
+        waited: list[str] = []
+
+        def waits(holder: str) -> None:
+            waited.append(holder)
+            tell(ev.Waiting(holder))
+
+        crashed = lock.acquire(wait=wait, on_wait=waits)
+        if waited:
+            began = time.time_ns()
+            project = _read(where)
+        if crashed:
+            from .runners.shell import end_leftovers
+
+            end_leftovers(marker(where))
+        with Traces(f"{where.state}/trace.db", write=True, version=__version__) as traces:
+            traces.recover(Staging(where.state).recover)
+            _tell_notes(traces, tell)
+            yield Workspace(where, project, traces, _check(where, project), read_at_ns=began)
+
+
+def _read(where: Where) -> Project:
+    return ductfile.read(
+        os.path.join(where.root, where.ductfile),
+        sets=dict(where.sets),
+        environ=where.environ,
+        today=datetime.date.today(),
+        shown_as=where.shown_as,
+    )
+
+
+def _check(where: Where, project: Project) -> Checked:
+    return check(where.state, where.sets, where.environ, project.today, time.time())
+
+
+def _tell_notes(traces: Traces, tell: Callable[[Event], None]) -> None:
+    for note in traces.notes:
+        tell(ev.Warned(note))
+
+
+def _make_state(state: str) -> None:
+    """The state folder, which git ignores by itself."""
+    try:
+        os.makedirs(state, exist_ok=True)
+        ignore = f"{STATE}/.gitignore"
+        if not os.path.exists(ignore):
+            with open(ignore, "w", encoding="ascii") as file:
+                file.write("*\n")
+    except OSError as error:
+        raise StoreError(
+            f'cannot make the state folder "{state}": {error.strerror}',
+            hint="`duct status` and `duct -n` work without writing",
+        ) from None
+
+
+def _stamp_of(path: str) -> tuple[int, int, int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino & 0x7FFFFFFFFFFFFFFF
+
+
+def _pack(jobs: set[int]) -> bytes:
+    from array import array
+
+    return array("i", sorted(jobs)).tobytes()
+
+
+def _unpack(packed: bytes) -> Sequence[int]:
+    from array import array
+
+    numbers = array("i")
+    numbers.frombytes(packed)
+    return numbers

@@ -1,0 +1,288 @@
+"""Ctrl-C, `kill -9` at any moment, two builds at once."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support import wait_for
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from support import Sandbox
+
+WAITS = """
+[step.quick]
+targets = "quick.txt"
+run = '''printf 'quick\\0' >> "$RUNS"; echo quick > {target}'''
+
+[step.slow]
+inputs = "quick.txt"
+targets = "slow.txt"
+run = '''
+echo half > {target}
+printf 'slow\\0' >> "$RUNS"
+until [ -e "$GATE" ]; do sleep 0.01; done
+echo whole > {target}
+'''
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupt_ends_the_jobs_and_leaves_no_half(box: Sandbox, number: signal.Signals) -> None:
+    box.ductfile(WAITS)
+    process = box.start("build")
+    wait_for(lambda: box.started("slow"), "the start of slow")
+    process.send_signal(number)
+    result = box.finish(process, timeout=20)
+    assert result.code == 130
+    assert "Traceback" not in result.err
+    assert box.processes() == []
+    assert not box.exists("slow.txt")
+    assert box.counted() == {"quick": 1, "slow": 1}
+    box.open_gate()
+    box.build()
+    assert box.ran() == ["slow"]
+    assert box.read("slow.txt") == "whole\n"
+
+
+STUBBORN = """
+[step.stubborn]
+targets = "x.txt"
+run = '''
+trap '' TERM INT HUP
+printf 'stubborn\\0' >> "$RUNS"
+while :; do sleep 0.05; done
+'''
+"""
+
+
+def test_second_interrupt_is_at_once(box: Sandbox) -> None:
+    box.ductfile(STUBBORN)
+    process = box.start("build")
+    wait_for(lambda: box.started("stubborn"), "the start of the job")
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert process.poll() is None, "the first one asks"
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    result = box.finish(process, timeout=20)
+    assert time.monotonic() - start < 3
+    assert result.code == 130
+    wait_for(lambda: box.processes() == [], "the end of the job")
+
+
+def test_interrupt_ends_what_the_job_started(box: Sandbox) -> None:
+    box.ductfile(
+        """
+        [step.tree]
+        targets = "x.txt"
+        run = '''
+        (sleep 1000 & sleep 1000) &
+        printf 'tree\\0' >> "$RUNS"
+        sleep 1000
+        '''
+        """
+    )
+    process = box.start("build")
+    wait_for(lambda: box.started("tree"), "the start of the job")
+    process.send_signal(signal.SIGINT)
+    assert box.finish(process, timeout=20).code == 130
+    wait_for(lambda: box.processes() == [], "the end of the whole tree", 10)
+
+
+def test_after_an_interrupt_nothing_further_starts(box: Sandbox) -> None:
+    box.ductfile(
+        """
+        [step.n]
+        foreach = { n = { from = 1, to = 20 } }
+        targets = "{n}.txt"
+        run = '''printf '%s\\0' {n} >> "$RUNS"; until [ -e "$GATE" ]; do sleep 0.01; done; echo > {target}'''
+        """
+    )
+    process = box.start("build", "-j2", "-k")
+    wait_for(lambda: os.path.exists(box.runs), "the start of a job")
+    process.send_signal(signal.SIGINT)
+    assert box.finish(process, timeout=20).code == 130
+    assert len(box.ran()) <= 2
+
+
+# Kills at random moments
+
+
+MANY = """
+[step.a]
+inputs = "raw/{n}"
+targets = "a/{n}"
+run = '''printf 'a%s\\0' {n} >> "$RUNS"; cat {input} > {target}; echo a >> {target}'''
+
+[step.b]
+inputs = "a/{n}"
+targets = ["b/{n}", "b2/{n}"]
+run = '''cat {input} > b/{n}; echo b >> b/{n}; cp b/{n} {targets[1]}'''
+
+[step.c]
+inputs = "b/*"
+targets = "c.txt"
+run = "cat {inputs} > {target}"
+
+[step.d]
+inputs = "c.txt"
+targets = "parts/*.txt"
+run = '''split -l 4 {input} {target}/p --additional-suffix=.txt'''
+
+[step.e]
+inputs = "parts/{p}.txt"
+targets = "e/{p}.txt"
+run = "sort {input} > {target}"
+"""
+
+
+def test_kill_at_random_moments_never_leaves_a_half_and_ends_as_a_clean_build(box: Sandbox) -> None:
+    chance = random.Random(7)
+    count = 12
+    box.ductfile(MANY)
+    for n in range(count):
+        box.write(f"raw/{n:02d}", f"{n}\n")
+    os.makedirs(box.path("b"), exist_ok=True)
+    box.build("-j2")
+    whole = legal(box)
+    for turn in range(25):
+        changed = chance.randrange(count)
+        box.write(f"raw/{changed:02d}", f"{turn} {changed}\n")
+        process = box.start("build", "-j2")
+        time.sleep(chance.uniform(0.0, 0.45))
+        if chance.random() < 0.5:
+            box.kill_everything()
+        process.send_signal(signal.SIGKILL)
+        box.finish(process)
+        for name, data in box.tree().items():
+            kind = name.split("/", maxsplit=1)[0]
+            if kind in ("a", "b", "b2"):
+                # a and b2 are staged: at any moment a whole one, old or new. b is written directly: whole again after the next start.
+                lines = data.decode().splitlines()
+                assert kind == "b" or lines[1:] == {"a": ["a"], "b2": ["a", "b"]}[kind], (turn, name, data)
+    box.build("-j2")
+    assert legal(box).keys() == whole.keys()
+    box.ran()
+    result = box.nothing_to_do()
+    assert "nothing to do" in result.err
+    incremental = box.tree()
+    for folder in ("a", "b", "b2", "e", "parts", ".duct"):
+        box.remove(folder)
+    os.makedirs(box.path("b"))
+    box.build()
+    assert box.tree() == incremental
+    assert not [name for name in os.listdir(box.path(".duct")) if "damaged" in name]
+
+
+def legal(box: Sandbox) -> dict[str, bytes]:
+    return {name: data for name, data in box.tree().items() if not name.startswith("raw/")}
+
+
+def test_what_ended_is_remembered_after_a_kill(box: Sandbox) -> None:
+    box.ductfile(
+        """
+        [step.n]
+        inputs = "raw/{n}"
+        targets = "out/{n}"
+        run = '''printf '%s\\0' {n} >> "$RUNS"; cp {input} {target}; [ {n} != 50 ] || until [ -e "$GATE" ]; do sleep 0.01; done'''
+        """
+    )
+    for n in range(60):
+        box.write(f"raw/{n}", str(n))
+    process = box.start("build", "-j1")
+    wait_for(lambda: box.started("50"), "job 50")
+    box.kill_everything()
+    box.finish(process)
+    done = box.ran()
+    box.open_gate()
+    box.build()
+    again = box.ran()
+    assert set(done) & set(again) == {"50"}
+    assert sorted([*done, *again]) == sorted([*map(str, range(60)), "50"])
+
+
+# Two builds at once
+
+
+def test_second_build_waits_says_for_whom_and_finds_nothing_to_do(box: Sandbox) -> None:
+    box.ductfile(WAITS)
+    first = box.start("build")
+    wait_for(lambda: box.started("slow"), "the start of slow")
+    second = box.start("build")
+    said = first_line(second)
+    assert str(first.pid) in said
+    assert second.poll() is None
+    box.open_gate()
+    one, two = box.finish(first), box.finish(second)
+    assert (one.code, two.code) == (0, 0), f"{one}\n{two}"
+    assert "nothing to do" in two.err
+    assert box.counted() == {"quick": 1, "slow": 1}
+
+
+def first_line(process: subprocess.Popen[bytes]) -> str:
+    """The first line that it writes to its standard error."""
+    assert process.stderr is not None
+    line = b""
+    while not line.endswith(b"\n"):
+        piece = os.read(process.stderr.fileno(), 1)
+        assert piece, f"ended with {line!r}"
+        line += piece
+    return line.decode()
+
+
+def test_no_wait_ends_with_2_and_names_the_holder(box: Sandbox) -> None:
+    box.ductfile(WAITS)
+    first = box.start("build")
+    wait_for(lambda: box.started("slow"), "the start of slow")
+    result = box.expect(2, "build", "--no-wait")
+    assert str(first.pid) in result.err
+    box.open_gate()
+    assert box.finish(first).code == 0
+    box.build("--no-wait")
+
+
+def test_many_builds_at_once_run_each_job_once(box: Sandbox) -> None:
+    box.ductfile(
+        """
+        [step.n]
+        foreach = { n = { from = 1, to = 10 } }
+        targets = "out/{n}"
+        run = '''printf '%s\\0' {n} >> "$RUNS"; echo {n} > {target}'''
+        """
+    )
+    processes = [box.start("build") for _ in range(5)]
+    results = [box.finish(process) for process in processes]
+    assert [result.code for result in results] == [0] * 5, "\n".join(map(str, results))
+    assert box.counted() == {str(n): 1 for n in range(1, 11)}
+
+
+def test_questions_are_answered_while_a_build_runs(box: Sandbox) -> None:
+    box.ductfile(WAITS)
+    process = box.start("build")
+    wait_for(lambda: box.started("slow"), "the start of slow")
+    for args in (["status"], ["build", "-n"], ["list"], ["why", "slow.txt"], ["graph"]):
+        box.expect(0, *args)
+    box.open_gate()
+    assert box.finish(process).code == 0
+
+
+def test_waiting_build_can_be_interrupted(box: Sandbox) -> None:
+    box.ductfile(WAITS)
+    first = box.start("build")
+    wait_for(lambda: box.started("slow"), "the start of slow")
+    second = box.start("build")
+    first_line(second)
+    second.send_signal(signal.SIGINT)
+    result = box.finish(second, timeout=10)
+    assert result.code == 130
+    assert "Traceback" not in result.err
+    box.open_gate()
+    assert box.finish(first).code == 0

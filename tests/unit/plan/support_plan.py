@@ -1,0 +1,120 @@
+"""Projects and disks by hand, for the tests of the plan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from miniduct.model import Location, Project, Run, Slot, Stamp, Step
+from miniduct.plan.expand import expand
+from miniduct.stores.base import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from miniduct.plan.columns import Plan
+
+
+class Disk:
+    """A disk of names only: each file's stamp is its number of changes, each folder's the number of names that came or went."""
+
+    def __init__(self, *files: str) -> None:
+        self.folders: dict[str, dict[str, bool]] = {"": {}}
+        self.ticks: dict[str, int] = {"": 0}
+        self.listed: list[str] = []
+        for file in files:
+            self.add(file)
+
+    def add(self, key: str) -> None:
+        """A file, with the folders above it; a folder where the key ends in a slash."""
+        name, is_dir = key.rstrip("/"), key.endswith("/")
+        while name and name != "/":
+            head, _, tail = name.rpartition("/")
+            above = head or ("/" if name.startswith("/") else "")
+            if is_dir:
+                self.folders.setdefault(name, {})
+                self.ticks.setdefault(name, 0)
+            if tail not in self.folders.setdefault(above, {}):
+                self.folders[above][tail] = is_dir
+                self.ticks[above] = self.ticks.get(above, 0) + 1
+            name, is_dir = above, True
+
+    def remove(self, key: str) -> None:
+        folder, _, name = key.rpartition("/")
+        del self.folders[folder][name]
+        self.ticks[folder] += 1
+
+    def stat(self, key: str) -> Stamp | None:
+        if key.endswith("/"):
+            return self.folder_stamp(key[:-1])
+        folder, _, name = key.rpartition("/")
+        folder = folder or ("/" if key.startswith("/") else "")
+        return Stamp(0, 0, 0, 1) if self.folders.get(folder, {}).get(name) is False else None
+
+    def fingerprint(self, key: str) -> bytes | None:
+        return bytes(32) if self.stat(key) else None
+
+    def list(self, folder: str) -> list[Entry] | None:
+        self.listed.append(folder)
+        names = self.folders.get(folder)
+        return None if names is None else [Entry(name, is_dir) for name, is_dir in names.items()]
+
+    def folder_stamp(self, folder: str) -> Stamp | None:
+        if folder not in self.folders:
+            return None
+        return Stamp(0, self.ticks.get(folder, 0), 0, 1)
+
+
+def slots(texts: str | Sequence[str], line: int) -> tuple[Slot, ...]:
+    listed = [texts] if isinstance(texts, str) else texts
+    return tuple(
+        Slot("" if text.startswith("step:") else text, None, Location("Ductfile", line), text[5:] or None)
+        if text.startswith("step:")
+        else Slot(text, None, Location("Ductfile", line))
+        for text in listed
+    )
+
+
+def step(
+    name: str,
+    inputs: str | Sequence[str] = (),
+    targets: str | Sequence[str] = (),
+    *,
+    group: bool = False,
+    line: int = 1,
+    **settings: Any,
+) -> Step:
+    foreach = tuple((key, tuple(values)) for key, values in settings.pop("foreach", {}).items())
+    return Step(
+        name,
+        Location("Ductfile", line),
+        inputs=slots(inputs, line),
+        targets=slots(targets, line),
+        run=None if group else Run("true"),
+        foreach=foreach,
+        **settings,
+    )
+
+
+def project(*steps: Step, **settings: Any) -> Project:
+    return Project("/root", ("Ductfile",), steps, **settings)
+
+
+def plan(
+    *steps: Step,
+    disk: Disk | Sequence[str] = (),
+    once: Collection[str] = (),
+    members: Mapping[str, Sequence[str]] | Callable[[str], Sequence[str]] | None = None,
+) -> Plan:
+    """The plan of these steps; `members` by job id."""
+    known = members if callable(members) else (lambda job: (members or {}).get(job, ()))
+    store = disk if isinstance(disk, Disk) else Disk(*disk)
+    return expand(project(*steps), store, members=known, once_made=once)
+
+
+def jobs(plan: Plan) -> dict[str, tuple[list[str], list[str]]]:
+    """For each job by name: the keys it reads, and those it makes."""
+    names = plan.names
+    return {
+        str(plan.job_name(job)): ([names[key] for key in plan.inputs(job)], [names[key] for key in plan.targets(job)])
+        for job in range(plan.jobs)
+    }

@@ -1,0 +1,77 @@
+"""What of a step counts, and how differences are told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+
+import pytest
+from support_plan import step
+
+from miniduct.model import Run
+from miniduct.plan.definition import command_digest, definition, definition_digest, differences
+
+BASE = replace(step("a"), run=Run("python a.py {input} --to {day}"), env=("HOME",), params={"n": 1})
+ENVIRON = {"HOME": "/home/u", "OTHER": "x"}
+VARS = {"day": "1", "unused": "2"}
+
+
+def text(changed: object = BASE, environ: dict[str, str] | None = None, given: dict[str, str] | None = None) -> str:
+    return definition(changed, environ or ENVIRON, given or VARS)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"description": "d"},
+        {"tags": ("t",)},
+        {"retries": 3},
+        {"timeout": 5.0},
+        {"pool": "p"},
+        {"secrets": ("TOKEN",)},
+        {"run": Run("python   a.py {input} \\\n  --to {day}  # why\n")},
+    ],
+)
+def test_what_cannot_change_the_effect_does_not_count(change: dict[str, object]) -> None:
+    assert text(replace(BASE, **change)) == text()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "key"),
+    [
+        ({"run": Run("python b.py {input} --to {day}")}, "command", None),
+        ({"run": Run(argv=("python", "a.py"))}, "command", None),
+        ({"params": {"n": 2}}, "params", "n"),
+        ({"params": {"n": 1, "m": date(2026, 1, 1)}}, "params", "m"),
+        ({"env": ()}, "env", "HOME"),
+        ({"env_set": {"X": "1"}}, "env", "X"),
+        ({"cwd": "sub"}, "settings", "cwd"),
+        ({"keep": True}, "settings", "keep"),
+        ({"run": Run(BASE.run.text if BASE.run else "", shell=("sh", "-c"))}, "settings", "shell"),
+    ],
+)
+def test_what_can_change_the_effect_is_told_by_kind_and_name(
+    change: dict[str, object], kind: str, key: str | None
+) -> None:
+    other = text(replace(BASE, **change))  # type: ignore[arg-type]
+    assert [(each[0], each[1]) for each in differences(text(), other)] == [(kind, key)]
+    assert definition_digest(other) != definition_digest(text())
+
+
+def test_old_and_new_values_are_told() -> None:
+    assert differences(text(), text(environ={"HOME": "/home/v"})) == [("env", "HOME", "/home/u", "/home/v")]
+    assert differences(text(), text(environ={"OTHER": ""})) == [("env", "HOME", "/home/u", None)]
+
+
+def test_only_vars_of_the_command_count() -> None:
+    assert text(given={"day": "1", "unused": "3"}) == text()
+    assert [each[0] for each in differences(text(), text(given={"day": "2", "unused": "2"}))] == ["command"]
+
+
+def test_command_digest_is_of_the_words_and_what_surrounds_them() -> None:
+    renamed = text(replace(BASE, run=Run("python a.py {inputs} --to {other}")), given={"other": "1"})
+    words = ["python", "a.py", "x", "--to", "1"]
+    assert command_digest(words, text()) == command_digest(words, renamed)
+    assert command_digest(words, text()) != command_digest([*words, "y"], text())
+    assert command_digest(words, text()) != command_digest(words, text(replace(BASE, cwd="sub")))
+    assert len(command_digest(["\udcff"], text())) == 32
