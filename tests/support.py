@@ -74,7 +74,6 @@ class Sandbox:
             "LANG": "C.UTF-8",
             "RUNS": self.runs,
             "GATE": self.gate,
-            "PYTHONDONTWRITEBYTECODE": "1",
         }
 
     # files

@@ -20,6 +20,11 @@ for name in options.stores:
             sums[row["item"]] += float(row["turnover"])
     best = sorted(sums.items(), key=lambda pair: -pair[1])[: options.top]
     store = html.escape(os.path.splitext(os.path.basename(name))[0])
-    lines += [f"<h2>{store}</h2>", "<ol>", *(f"<li>{html.escape(item)}: {total:.2f}</li>" for item, total in best), "</ol>"]
+    lines += [
+        f"<h2>{store}</h2>",
+        "<ol>",
+        *(f"<li>{html.escape(item)}: {total:.2f}</li>" for item, total in best),
+        "</ol>",
+    ]
 with open(options.out, "w", encoding="utf-8") as sink:
     sink.write("\n".join(lines) + "\n")

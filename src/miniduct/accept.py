@@ -1,4 +1,7 @@
-"""`duct accept`: take what stands there for what the jobs would make. For a changed command that makes the same, or targets brought from elsewhere."""
+"""`duct accept`: take what stands there for what the jobs would make.
+
+For a changed command that makes the same, and for targets brought from elsewhere.
+"""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ from .publishing import NotMadeError, Recording
 from .runners.base import Done, Lost
 from .scheduler import Scheduler, longest_paths
 from .survey import plan_ahead, survey, total
+from .text import count as count_of
 from .trace.fingerprints import TICK_NS
 from .workspace import Workspace, open_workspace
 
@@ -143,6 +144,12 @@ class Hashing:
     future: Future[list[bytes]]
 
 
+def facts_of(error: DuctError | NotMadeError) -> list[str]:
+    """The facts of an error, and its hint."""
+    hint = getattr(error, "hint", None)
+    return [*error.facts, hint] if hint else list(error.facts)
+
+
 class Builder:
     """One build: a round for each expansion of the plan."""
 
@@ -156,6 +163,7 @@ class Builder:
         self._over: set[str] = set()
         """Ids of jobs that ran or failed in an earlier round: they are judged again, but neither forced nor counted again."""
         self._failed: set[str] = set()
+        self._unwritten = False
 
     def build(self) -> int:
         from .runners.shell import LocalRunner
@@ -167,7 +175,7 @@ class Builder:
         run = 0
         interrupted = False
         if ahead.jobs:
-            run = space.begin_run()
+            run = self._begin_run()
             runner = LocalRunner(space.logs, slots=self._slots, grace=self._options.grace)
             try:
                 with Interrupts(runner.wake) as interrupts:
@@ -175,7 +183,7 @@ class Builder:
             finally:
                 runner.close()
         totals = self._totals
-        space.save()
+        self._save()
         totals.up_to_date = max(
             jobs - totals.ran - totals.failed - totals.skipped - totals.interrupted - totals.waiting, 0
         )
@@ -188,10 +196,30 @@ class Builder:
             seconds=time.monotonic() - self._began,
             orphans=space.orphans(),
         )
-        if run:
+        if run and not self._unwritten:
             space.end_run(run, ended)
         self._reporter.tell(ended)
         return EXIT_INTERRUPTED if interrupted else totals.exit_code
+
+    def _begin_run(self) -> int:
+        try:
+            return self._space.begin_run()
+        except DuctError as error:
+            self.state_lost(error)
+            return 0
+
+    def _save(self) -> None:
+        try:
+            self._space.save()
+        except (DuctError, OSError) as error:
+            self.state_lost(error)
+
+    def state_lost(self, error: DuctError | OSError) -> None:
+        """The state cannot be written (a full disk): the jobs say how they fare, and the next build looks at all that this one did."""
+        if not self._unwritten:
+            what = error.what if isinstance(error, DuctError) else f"{error.filename}: {(error.strerror or '').lower()}"
+            self._tell(ev.Warned(f"the state cannot be written: {what}"))
+        self._unwritten = True
 
     def _rounds(self, ahead: Round, jobs: int, run: int, runner: Runner, interrupts: Interrupts) -> bool:
         space = self._space
@@ -277,7 +305,8 @@ class Loop:
         durations = space.durations(ahead.jobs)
         self._durations = durations
         usual = sum(durations.values()) / len(durations) if durations else 1.0
-        priority = longest_paths(ahead.graph, lambda job: durations.get(job, usual))
+        # Rounded, so that the order does not follow the noise of a machine: jobs that take about the same keep the plan's order.
+        priority = longest_paths(ahead.graph, lambda job: round(durations.get(job, usual), 1))
         steps = plan.steps
         self._scheduler = Scheduler(
             ahead.graph,
@@ -350,7 +379,7 @@ class Loop:
             again = self._plan.job_id(job) in self._builder.over
             judged = space.judge.judge(job, forced=self._forced and not again)
         except DuctError as error:
-            self._fail_before(job, error.what, error.facts, ())
+            self._fail_before(job, error.what, facts_of(error), ())
             return None
         if not judged.reasons:
             space.dirty.discard(job)
@@ -370,7 +399,7 @@ class Loop:
             attempt, kept = self._launcher.start(judged, self._tell, self._durations.get(job))
         except DuctError as error:
             self._launcher.undo(job)
-            self._fail_before(job, error.what, error.facts, judged.reasons)
+            self._fail_before(job, error.what, facts_of(error), judged.reasons)
             return
         for key, path in kept:
             self._tell(ev.Kept(key, path))
@@ -389,7 +418,10 @@ class Loop:
         for hashing in [each for each in self._hashing if each.future.done()]:
             self._hashing.remove(hashing)
             self._publish(hashing.attempt, hashing.done, hashing.made, hashing.began_ns, hashing.future.result)
-        self._space.traces.maybe_fold()
+        try:
+            self._space.traces.maybe_fold()
+        except DuctError as problem:
+            self._builder.state_lost(problem)
         self._space.contents.settle(before_ns=time.time_ns() - TICK_NS)
         self._builder.reporter.tick()
 
@@ -406,7 +438,7 @@ class Loop:
         try:
             made = publisher.collect(attempt.job)
         except (NotMadeError, DuctError) as error:
-            self._failed(attempt, error.what, error.facts, 0, done.seconds, done.output)
+            self._failed(attempt, error.what, facts_of(error), 0, done.seconds, done.output)
             return
         if sum(each.stamp.size for each in made) < LARGE:
             self._publish(attempt, done, made, began, lambda: publisher.fingerprints(attempt.job, made))
@@ -430,7 +462,7 @@ class Loop:
         try:
             published = self._launcher.publisher.publish(attempt.judged, made, fingerprints(), began_ns, about)
         except (NotMadeError, DuctError) as error:
-            self._failed(attempt, error.what, error.facts, 0, done.seconds, done.output)
+            self._failed(attempt, error.what, facts_of(error), 0, done.seconds, done.output)
             return
         space.judge.drop(job)
         self._builder.over.add(self._plan.job_id(job))
@@ -518,7 +550,10 @@ class Loop:
         seconds: float,
         log: str | None,
     ) -> None:
-        self._launcher.record_failure(job, error, facts, reasons, code, seconds, log)
+        try:
+            self._launcher.record_failure(job, error, facts, reasons, code, seconds, log)
+        except DuctError as problem:
+            self._builder.state_lost(problem)
         self._space.dirty.add(job)
         self._builder.failed.add(self._plan.job_id(job))
         self._totals.failed += 1
@@ -543,6 +578,9 @@ class Loop:
             self._asked = count
             self._stopping = True
             self._retries.clear()
+            if self._running and count == 1:
+                jobs = count_of(len(self._running), "job")
+                self._tell(ev.Warned(f"stopping: waits for {jobs} to end; Ctrl-C again ends them at once"))
             for attempt in self._running:
                 self._runner.kill(attempt, hard=count > 1)
 

@@ -92,6 +92,7 @@ class Launcher:
         )
         if count == 1:
             self._forget_log(judged)
+        self._runner.submit(task)
         tell(
             ev.JobStarted(
                 plan.job_name(job),
@@ -101,9 +102,9 @@ class Launcher:
                 log,
                 description=step.description,
                 expected=expected,
+                live=None if task.mask else self._runner.running_log(attempt.id),
             )
         )
-        self._runner.submit(task)
         return attempt, kept
 
     def undo(self, job: int) -> None:

@@ -6,7 +6,6 @@ Invariant: a final path holds the last good target, the new one, or nothing; wha
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -97,15 +96,14 @@ class Publisher:
         job = judged.job
         step = self._plan.steps[self._plan.step_of(job)]
         targets = self._commands.targets(job)
-        kept = []
-        for target in targets:
-            if target.direct and not target.dynamic and self._is_users(judged, target.text):
-                kept.append((target.text, self._staging.keep_aside(target.text)))
+        users = [target.text for target in targets if target.direct and self._is_users(judged, target.text)]
+        kept = [(key, self._staging.keep_aside(key)) for key in users]
         self._staging.prepare(
             self._plan.job_id(job),
             staged=[target.text for target in targets if not target.direct],
             direct=[target.text for target in targets if target.direct],
             keep=step.keep,
+            dynamic={target.text for target in targets if target.dynamic},
         )
         return kept
 
@@ -120,7 +118,11 @@ class Publisher:
         targets = self._commands.targets(job)
         if any(target.direct for target in targets):
             self._staging.restore(self._plan.job_id(job))
-        self._staging.discard(self._plan.job_id(job), [target.text for target in targets if not target.direct])
+        self._staging.discard(
+            self._plan.job_id(job),
+            [target.text for target in targets if not target.direct],
+            dynamic={target.text for target in targets if target.dynamic},
+        )
 
     def collect(self, job: int) -> list[Made]:
         """What the command made, in declared order. NotMadeError where a declared target is not there."""

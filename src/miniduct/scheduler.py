@@ -124,7 +124,11 @@ class Scheduler:
 
     def pop(self) -> int | None:
         """The first ready job, without slots: to be judged. It must be given back by `push` (stale) or `settle` (up to date)."""
-        return heapq.heappop(self._heap)[1] if self._heap else None
+        while self._heap:
+            job = heapq.heappop(self._heap)[1]
+            if job not in self._over:
+                return job
+        return None
 
     def push(self, job: int) -> None:
         """A popped job is ready again."""

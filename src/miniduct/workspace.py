@@ -26,6 +26,7 @@ from .model import Stamp
 from .plan.columns import Folder, Plan
 from .plan.definition import definition, definition_digest
 from .plan.expand import expand, plan_digest, relist
+from .plan.select import needed, select
 from .stores.local import LocalStore
 from .stores.staging import Staging
 from .trace.check import check
@@ -117,6 +118,7 @@ class Workspace:
         self.changed: set[int] = set()
         self.dirty: set[int] = set()
         self._attempts = 0
+        self._counted: int | None = None
         self._checked = checked
         self._read_at_ns = read_at_ns
         self._files = [(path, _stamp_of(path)) for path in project.files]
@@ -144,6 +146,7 @@ class Workspace:
                     old.folders[at] = folder
                 self._use(old, columns, changed)
                 self.dirty = set(_unpack(header["dirty"]))
+                self._counted = header["default_jobs"]
                 self._note_definitions(header)
                 return
         dirty = set(_unpack(header["dirty"]))
@@ -186,6 +189,8 @@ class Workspace:
 
     def _use(self, plan: Plan, columns: Columns, changed: set[int] | None) -> None:
         self.plan = plan
+        self._default = select(plan, self.project, (), self.where.standing)
+        self._counted = None
         self.changed = set(range(len(plan.names))) if changed is None else changed
         self.contents = Contents(plan.names, self.store, columns, changed)
         self.commands = Commands(
@@ -252,6 +257,7 @@ class Workspace:
         """Write down what is known now, so that the next build starts from it."""
         self.traces.fold()
         contents, plan = self.contents, self.plan
+        self._look_at_all()
         contents.settle_all()
         if contents.wavering:
             self.dirty |= plan.readers(contents.wavering)
@@ -274,6 +280,8 @@ class Workspace:
             "steps": [step.name for step in self.project.steps],
             "tags": sorted({tag for step in self.project.steps for tag in step.tags}),
             "jobs": plan.jobs,
+            "left": self._left(),
+            "default_jobs": self._default_jobs(),
             "plan_digest": self._plan_digest,
             "definitions": {step.name: digest for step, digest in zip(self.project.steps, self.digests)},
         }
@@ -285,6 +293,29 @@ class Workspace:
             contents.columns.fps,
             plan.dump(names=False),
         )
+
+    def _left(self) -> int:
+        """How many dirty jobs what plain `duct` makes needs."""
+        if self._default.jobs is None:
+            return len(self.dirty)
+        return len(needed(self.plan, self.dirty, self._default))
+
+    def _default_jobs(self) -> int:
+        """How many jobs plain `duct` makes. Counting those of 100,000 takes some time: only where the plan is new."""
+        counted = self._counted
+        if counted is None:
+            jobs = self.plan.jobs
+            counted = jobs if self._default.jobs is None else len(needed(self.plan, range(jobs), self._default))
+            self._counted = counted
+        return counted
+
+    def _look_at_all(self) -> None:
+        """Stamps also for those keys that nothing needed: the fast check compares them all."""
+        for key in self.contents.unsettled():
+            try:
+                self.contents.look(key)
+            except StoreError:
+                continue  # told by the build that needs it
 
     def _counted_env(self) -> dict[str, str | None]:
         return {name: self.environ.get(name) for step in self.project.steps for name in step.env}

@@ -156,7 +156,9 @@ def test_status_says_what_is_stale_and_its_exit_code(built: Sandbox) -> None:
     built.expect(3, "status", "--exit-code")
     built.expect(3, "status", "--exit-code", "clean/1.csv")
     built.expect(0, "status", "--exit-code", "clean/2.csv")
-    states = {event["job"]["target"]: event["state"] for event in built.expect(0, "status", "--json").events if "job" in event}
+    states = {
+        event["job"]["target"]: event["state"] for event in built.expect(0, "status", "--json").events if "job" in event
+    }
     assert states["clean/1.csv"] == "stale"
     assert built.ran() == []
 

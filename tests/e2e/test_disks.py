@@ -37,7 +37,7 @@ def test_full_disk_fails_by_name_keeps_the_last_good_target_and_recovers(tmp_pat
         with open(box.path("filler2"), "wb") as sink:
             fill(sink.fileno())
         result = box.expect(1, "build")
-        assert "No space left on device" in result.err
+        assert "no space left on device" in result.err.lower()
         assert box.read("out/b.txt") == "good\n"
         box.remove("filler")
         box.remove("filler2")
@@ -71,7 +71,7 @@ def test_disk_full_for_the_state_itself_is_no_traceback(tmp_path: Path) -> None:
         result = box.duct("build")
         assert result.code in (1, 2), str(result)
         assert "Traceback" not in result.err
-        assert "No space left on device" in result.err or "disk is full" in result.err, str(result)
+        assert "no space left on device" in result.err.lower(), str(result)
         box.remove("filler")
         box.build()
         assert box.read("out/b.txt") == "good\n"

@@ -28,7 +28,9 @@ NORMAL = [
     (re.compile(r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?"), "DATE"),
     (re.compile(r"\b\d{8}[-T]\d{6}(\.\d+)?"), "DATE"),
     (re.compile(r"\b(pid|process) \d+"), r"\1 PID"),
-    (re.compile(r"\bduct \d+\.\d+\.\d+\S*"), "duct VERSION"),
+    (re.compile(r"\bduct \d+\.\d+\.\d+"), "duct VERSION"),
+    (re.compile(r" on \S+, started "), " on HOST, started "),
+    (re.compile(r"\.duct-stage-[0-9a-f]+"), ".duct-stage-ID"),
 ]
 
 

@@ -277,7 +277,7 @@ class Model:
             return self._matched(step, known)
         inputs: list[str] = []
         for slot in step.reads:
-            inputs += [key for key in _slot(slot, steps, known, made) if key not in inputs]
+            inputs += _slot(slot, steps, known, made)
         values = step.values if step.kind == "foreach" else ("",)
         return [
             Job(f"{step.name}/{value}", step, inputs, [text.replace("{x}", value) for text in target_texts(step)])

@@ -14,7 +14,6 @@ import os
 import random
 import shutil
 import signal
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -46,10 +45,11 @@ class Inside:
         from miniduct.cli import main
 
         out, err = io.BytesIO(), io.BytesIO()
-        with _standing(self.box), contextlib.redirect_stdout(_stream(out)), contextlib.redirect_stderr(_stream(err)):
+        streams = _stream(out), _stream(err)
+        with _standing(self.box), contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
             code = main(list(args))
-            sys.stdout.flush()
-            sys.stderr.flush()
+        for stream in streams:
+            stream.flush()
         self.out, self.err = decoded(out.getvalue()), decoded(err.getvalue())
         assert "Traceback" not in self.err, self.err
         return code

@@ -35,9 +35,9 @@ def test_nearest_is_in_order_of_distance_then_name() -> None:
 
 def test_nearest_of_many_is_quick() -> None:
     names = [f"raw/2026/{n:06d}.csv" for n in range(100_000)]
-    began = time.perf_counter()
+    began = time.process_time()
     assert nearest("raw/2026/12345.csv", names) == ["raw/2026/012345.csv"]
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize(

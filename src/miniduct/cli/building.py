@@ -75,10 +75,17 @@ def choose_reporter(session: Session, where: Where) -> Reporter:
             output=values.output,
             verbose=session.verbose,
             place=place,
+            targets=session.words,
             out_is_terminal=sys.stdout.isatty(),
         )
     return PlainReporter(
-        streams, paint=paint, output=values.output, quiet=session.quiet, verbose=session.verbose, place=place
+        streams,
+        paint=paint,
+        output=values.output,
+        quiet=session.quiet,
+        verbose=session.verbose,
+        place=place,
+        targets=session.words,
     )
 
 

@@ -1,6 +1,6 @@
 """The quick path: a plain build with nothing to do, decided from the saved columns before anything else is imported.
 
-Whatever is not plain (another verb, an unknown flag, a target, a Ductfile that is not found, a DUCT_ variable that changes what a build does) is not
+Whatever is not plain (another verb, an unknown flag, a glob, a Ductfile that is not found, a DUCT_ variable that changes what a build does) is not
 known here: None, and the long path decides. Imports nothing slow: no argparse, json, re, dataclasses, enum, typing.
 """
 
@@ -13,6 +13,8 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from ..trace.snapshot import Snapshot
 
 _NO_VALUE = {"-k": "", "--keep-going": "", "-q": "quiet", "--quiet": "quiet", "--no-wait": ""}
 _VALUE = {
@@ -35,6 +37,25 @@ _HARMLESS = (
     "DUCT_TEST_DATA",
 )
 """Variables that change nothing where there is nothing to do."""
+_VERBS = [
+    "accept",
+    "cache",
+    "check",
+    "clean",
+    "completion",
+    "graph",
+    "help",
+    "init",
+    "list",
+    "log",
+    "report",
+    "schema",
+    "status",
+    "trace",
+    "watch",
+    "why",
+]
+"""Words that are no targets where they come first; "build" is the one verb known here."""
 _STATE = ".duct"
 _DUCTFILE = "Ductfile"
 
@@ -42,13 +63,14 @@ _DUCTFILE = "Ductfile"
 class _Asked:
     """What the words ask for, as far as it matters here."""
 
-    __slots__ = ("directory", "file", "quiet", "sets")
+    __slots__ = ("directory", "file", "quiet", "sets", "targets")
 
     def __init__(self) -> None:
         self.file: str | None = None
         self.directory: str | None = None
         self.sets: dict[str, str] = {}
         self.quiet = False
+        self.targets: list[str] = []
 
 
 def quick(words: Sequence[str]) -> int | None:
@@ -66,16 +88,16 @@ def quick(words: Sequence[str]) -> int | None:
         place = _place(asked, here)
         if place is None:
             return None
-        jobs = _up_to_date(place, asked)
+        jobs = _up_to_date(place, asked, here)
         if jobs is None:
             os.chdir(here)
             return None
     except (OSError, ValueError):
         return None
     if not asked.quiet:
-        from ..text import count
+        from ..reporters.nothing import nothing_text
 
-        sys.stderr.write(f"duct: nothing to do ({count(jobs, 'job')} up to date)\n")
+        sys.stderr.write(f"duct: {nothing_text(jobs, asked.targets)}\n")
     return 0
 
 
@@ -88,9 +110,14 @@ def _asked(words: Sequence[str], environ: Mapping[str, str]) -> _Asked | None:
     while at < end:
         word = words[at]
         at += 1
-        if word == "build" and not verb:
-            verb = True
-            continue
+        if not word.startswith("-"):
+            if word == "build" and not (verb or asked.targets):
+                verb = True
+                continue
+            if _is_plain(word) and (verb or asked.targets or word not in _VERBS):
+                asked.targets.append(word)
+                continue
+            return None
         if word in _NO_VALUE:
             asked.quiet = asked.quiet or _NO_VALUE[word] == "quiet"
             continue
@@ -110,6 +137,11 @@ def _asked(words: Sequence[str], environ: Mapping[str, str]) -> _Asked | None:
     return asked
 
 
+def _is_plain(word: str) -> bool:
+    """A word that names a step or a file, and nothing else."""
+    return bool(word) and not (any(letter in word for letter in "*?[:\0") or ".." in word or word[0] in "./")
+
+
 def _take(asked: _Asked, what: str, value: str) -> bool:
     """Note a flag's value; False where the long path has to say what is wrong with it."""
     if what == "set":
@@ -125,7 +157,9 @@ def _take(asked: _Asked, what: str, value: str) -> bool:
 def _place(asked: _Asked, here: str) -> tuple[str, str] | None:
     """Root and name of the Ductfile, found in the same way as the long path finds it."""
     if asked.directory is not None:
-        here = os.path.abspath(os.path.join(here, asked.directory))
+        here = _standing(asked, here)
+        if not os.path.isdir(here):
+            return None
     if asked.file is not None:
         path = os.path.abspath(os.path.join(here, asked.file))
         if os.path.isdir(path):
@@ -140,7 +174,11 @@ def _place(asked: _Asked, here: str) -> tuple[str, str] | None:
         here = above
 
 
-def _up_to_date(place: tuple[str, str], asked: _Asked) -> int | None:
+def _standing(asked: _Asked, here: str) -> str:
+    return os.path.abspath(os.path.join(here, asked.directory or ""))
+
+
+def _up_to_date(place: tuple[str, str], asked: _Asked, here: str) -> int | None:
     """The number of jobs, where all of them are up to date; the process then stands at the root. None: not known."""
     root, name = place
     state = _STATE if name == _DUCTFILE else f"{_STATE}/{name}"
@@ -150,8 +188,22 @@ def _up_to_date(place: tuple[str, str], asked: _Asked) -> int | None:
     from ..trace.check import check
 
     today = time.strftime("%Y-%m-%d")
-    checked = check(state, tuple(asked.sets.items()), os.environ, today, time.time())
+    checked = check(state, tuple(asked.sets.items()), os.environ, today, time.time(), named=bool(asked.targets))
     if checked.outcome != "same" or checked.snapshot is None:
         return None
-    jobs = checked.snapshot.header["jobs"]
+    if asked.targets and not _are_known(asked.targets, checked.snapshot, os.path.relpath(_standing(asked, here), root)):
+        return None
+    jobs = checked.snapshot.header["jobs" if asked.targets else "default_jobs"]
     return jobs if isinstance(jobs, int) else None
+
+
+def _are_known(targets: Sequence[str], snapshot: Snapshot, standing: str) -> bool:
+    """Is each target a step, or the name of a key? Only then is it up to date as all others are."""
+    steps = snapshot.header["steps"]
+    names: set[str] = set()
+    for target in targets:
+        if target not in steps:
+            names = names or set(snapshot.names)
+            if os.path.normpath(os.path.join(standing, target)) not in names:
+                return False
+    return True

@@ -69,7 +69,7 @@ Examples
 Flags that most verbs take
   -f, --file FILE          the Ductfile; without it, it is looked for upwards
   -C, --directory DIR      as if started in DIR
-      --set NAME=VALUE     another value for a var of the Ductfile; may be repeated
+      --set NAME=VALUE     another value for a var of the Ductfile; repeatable
   -q, --quiet              failures only
   -v, --verbose            more
       --json               JSON Lines on stdout, for programs

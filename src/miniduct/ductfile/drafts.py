@@ -12,13 +12,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..model import Check, Location, Run, Slot
-from ..text import escaped, nearest
+from ..text import nearest
 from . import tables, values
 from .fill import Base, Key, fill, key
+from .foreach import listed
 from .source import Spot, kind, scalar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
+
+    from .foreach import Today
 
 RESERVED = ("input", "inputs", "target", "targets", "params", "manifest")
 """Names that mean something in `run`; nothing else may be called so."""
@@ -50,7 +53,7 @@ class Scope:
 
     vars: Mapping[str, str]
     base: Base
-    today: values.Today
+    today: Today
     prefix: str = ""
     known: Collection[str] = ()
 
@@ -133,7 +136,9 @@ def settings_of(spot: Spot, table: Mapping[str, Any], where: str) -> tuple[dict[
         if suggestion in allowed and suggestion not in found and suggestion not in table:
             found[suggestion] = (value, Spot(spot.source, place.path, spot.named(suggestion).subject, spot.owner))
         hint = _hint(spot, name, value, suggestion, where)
-        place.say(f'{spot.subject} has an unknown setting "{escaped(name)}"', key=True, hint=hint)
+        if suggestion in table and suggestion in allowed:
+            hint = f'it seems to mean "{suggestion}", which is there already'
+        place.say(f'{spot.subject} has an unknown setting "{name}"', key=True, hint=hint)
     return found, later
 
 
@@ -161,7 +166,7 @@ def _keys(scope: Scope, spot: Spot, value: object) -> list[Declared] | None:
         place = spot.inside(setting, name)
         if not re.fullmatch(r"[\w-]+", name):
             place.say(
-                f'{spot.subject} has the name "{escaped(name)}"',
+                f'{spot.subject} has the name "{name}"',
                 key=True,
                 hint="a name has letters, digits, _ and - only",
             )
@@ -206,7 +211,7 @@ def _foreach(scope: Scope, spot: Spot, value: object) -> dict[str, list[tuple[st
         place = spot.inside("foreach", name)
         if not name.isidentifier() or name in RESERVED:
             place.say(
-                f'{spot.subject} has the name "{escaped(name)}"',
+                f'{spot.subject} has the name "{name}"',
                 key=True,
                 hint='it has a meaning in "run" already'
                 if name in RESERVED
@@ -215,7 +220,7 @@ def _foreach(scope: Scope, spot: Spot, value: object) -> dict[str, list[tuple[st
         elif name in scope.vars:
             place.wrong("is a var as well, and one name can mean one thing", key=True)
         else:
-            items = values.listed(place, item, scope.today)
+            items = listed(place, item, scope.today)
             if items is not None:
                 found[name] = [(fill(where, text, scope.vars), where) for text, where in items]
     return found
@@ -277,7 +282,7 @@ def _env(scope: Scope, spot: Spot, value: object) -> tuple[tuple[str, ...], dict
         place = spot.inside("env", name)
         written = scalar(item)
         if not values.is_variable(name):
-            place.say(f'{spot.subject} sets "{escaped(name)}", and no variable can be called so', key=True)
+            place.say(f'{spot.subject} sets "{name}", and no variable can be called so', key=True)
         elif written is None or "\0" in written:
             place.wrong(f"must be a text or a number, not {kind(item)}")
         else:

@@ -16,14 +16,15 @@ from ..text import escaped, nearest
 from . import tables, values
 from .checks import check, keys_of
 from .drafts import RESERVED, Draft, Scope, settings_of
-from .fill import Base, fill, key
+from .fill import Base, fill
+from .foreach import Today
 from .source import Source, Spot, kind, scalar, source_of
+from .wanted import wanted
 
 if TYPE_CHECKING:
     import datetime
     from collections.abc import Iterable, Mapping
 
-    from ..model import Location
 
 _STEP_NAME = re.compile(r"\w[\w.+-]*")
 
@@ -43,7 +44,7 @@ def read(
     """
     full = os.path.abspath(path)
     shown = shown_as if shown_as is not None else os.path.relpath(full)
-    reader = _Reader(os.path.dirname(full), sets, values.Today(today))
+    reader = _Reader(os.path.dirname(full), sets, Today(today))
     try:
         raw = _bytes(full)
     except OSError as error:
@@ -68,7 +69,7 @@ def _reason(error: OSError) -> str:
 class _Reader:
     """Reads files one after another; holds what they share."""
 
-    def __init__(self, root: str, sets: Mapping[str, str], today: values.Today) -> None:
+    def __init__(self, root: str, sets: Mapping[str, str], today: Today) -> None:
         self.root = root
         self.sets = sets
         self.today = today
@@ -131,7 +132,7 @@ class _Reader:
                 found = word or next(iter(near), None)
                 hint = f'did you mean "{found}"?' if found else f"known: {', '.join(known)}"
             what = "table" if isinstance(value, dict) else "setting"
-            place.say(f'unknown {what} "{escaped(name)}"', key=True, hint=hint)
+            place.say(f'unknown {what} "{name}"', key=True, hint=hint)
 
     def _vars(self, spot: Spot, table: object) -> dict[str, str]:
         if not isinstance(table, dict):
@@ -142,7 +143,7 @@ class _Reader:
             place = spot.inside("vars", name)
             if not name.isidentifier() or name in RESERVED:
                 place.say(
-                    f'a var is called "{escaped(name)}"',
+                    f'a var is called "{name}"',
                     key=True,
                     hint='it has a meaning in "run" already'
                     if name in RESERVED
@@ -202,7 +203,7 @@ class _Reader:
             )
             return
         for name, table in steps.items():
-            owner = f'step "{escaped(name)}"'
+            owner = f'step "{name}"'
             spot = Spot(source, ("step", name), owner, owner)
             if not _STEP_NAME.fullmatch(name):
                 spot.say(
@@ -257,12 +258,12 @@ class _Reader:
 
     def _included(self, place: Spot, text: str, full: str, chain: tuple[str, ...]) -> None:
         if os.path.isdir(full):
-            place.say(f'"{escaped(text)}" is a folder', hint=f'write "{escaped(text.rstrip("/"))}/Ductfile"')
+            place.say(f'"{text}" is a folder', hint=f'write "{text.rstrip("/")}/Ductfile"')
         else:
             try:
                 raw = _bytes(full)
             except OSError as error:
-                place.say(f'cannot include "{escaped(text)}": {_reason(error)}')
+                place.say(f'cannot include "{text}": {_reason(error)}')
             else:
                 shown = os.path.normpath(os.path.join(os.path.dirname(self.shown[0]), os.path.relpath(full, self.root)))
                 self.file(full, shown, raw, _prefix(self.root, full), (*chain, full))
@@ -278,7 +279,7 @@ class _Reader:
         by_name = self._by_name()
         variables = dict(self.vars)
         steps = [self._finish(draft, by_name, variables) for draft in self.drafts]
-        default = self._wanted(by_name)
+        default = wanted(self.default, by_name, certain=not self.incomplete)
         return Project(
             root=self.root,
             files=tuple(self.files),
@@ -295,7 +296,7 @@ class _Reader:
             first = found.setdefault(draft.name, draft)
             if first is not draft:
                 draft.spot.say(
-                    f'a second step is called "{escaped(draft.name)}"',
+                    f'a second step is called "{draft.name}"',
                     key=True,
                     facts=(f"the first one is at {first.location()}",),
                 )
@@ -363,7 +364,7 @@ class _Reader:
             near = nearest(name, [*by_name, *(each.removeprefix(f"{draft.scope.prefix}.") for each in by_name)])
             known = ", ".join(list(by_name)[:8])
             spot.wrong(
-                f'names step "{escaped(name)}", which does not exist',
+                f'names step "{name}", which does not exist',
                 hint=f'did you mean "{near[0]}"?' if near else f"steps: {known}" if len(by_name) <= 8 else None,
             )
         return None
@@ -374,60 +375,7 @@ class _Reader:
             return
         near = nearest(pool, self.pools)
         hint = f'did you mean "{near[0]}"?' if near else f'add to [pools]: "{pool}" = 1'
-        draft.spots["pool"].wrong(f'is "{escaped(pool)}", which is no pool', hint=hint)
-
-    # -- what plain `duct build` makes ----------------------------------------------------------------------------------------------------
-
-    def _wanted(self, by_name: Mapping[str, Draft]) -> tuple[tuple[str, Location], ...]:
-        found = []
-        for text, spot, scope in self.default:
-            wanted = self._one_wanted(text, spot, scope, by_name)
-            if wanted is not None:
-                found.append((wanted, spot.location()))
-        return tuple(found)
-
-    def _one_wanted(self, text: str, spot: Spot, scope: Scope, by_name: Mapping[str, Draft]) -> str | None:
-        if text in by_name:
-            return text
-        if text.startswith("tag:"):
-            self._tag(text[4:], spot)
-            return text
-        name = text.removeprefix("step:")
-        if name in by_name:
-            return name
-        meant = key(spot, name, scope.vars, scope.base)
-        if meant is None:
-            return None
-        if meant.wildcards:
-            fill(spot, name, scope.vars)
-            return None
-        wanted = _plain(meant.text)
-        if (name != text or not self._may_be_made(wanted)) and not self.incomplete:
-            targets = [key.text for draft in by_name.values() for key in keys_of(draft.targets)]
-            near = nearest(wanted, [*by_name, *targets])
-            spot.say(
-                f'"default" names "{escaped(wanted)}", which is no step and which no step makes',
-                hint=f'did you mean "{near[0]}"?' if near else None,
-            )
-        return wanted
-
-    def _may_be_made(self, wanted: str) -> bool:
-        """Could a step make it? True when in doubt."""
-        if any(sign in wanted for sign in "*?["):
-            return True
-        return any(
-            "targets" in draft.broken or any(_could_be(each.text, wanted) for each in keys_of(draft.targets))
-            for draft in self.drafts
-        )
-
-    def _tag(self, tag: str, spot: Spot) -> None:
-        tags = [each for draft in self.drafts for each in draft.values.get("tags") or ()]
-        if tag not in tags and not self.incomplete:
-            near = nearest(tag, tags)
-            spot.say(
-                f'"default" names the tag "{escaped(tag)}", which no step has',
-                hint=f'did you mean "tag:{near[0]}"?' if near else None,
-            )
+        draft.spots["pool"].wrong(f'is "{pool}", which is no pool', hint=hint)
 
     # -- the end -----------------------------------------------------------------------------------------------------------------------
 
@@ -448,22 +396,6 @@ class _Reader:
 
 def _is_step(table: Mapping[str, Any]) -> bool:
     return any(name in tables.names(tables.STEP) or tables.meant(name, tables.FOREIGN) for name in table)
-
-
-def _plain(text: str) -> str:
-    """A key without wildcards as the name that it is: doubled braces single."""
-    return "".join(map(str, parse(text, is_key=True).parts))
-
-
-def _could_be(target: str, wanted: str) -> bool:
-    """Could a target of this text be, or hold, the key?"""
-    source = ""
-    for part in parse(target, is_key=True).parts:
-        if isinstance(part, str):
-            source += re.escape(part).replace(r"\*", ".*")
-        else:
-            source += ".+" if part.deep else "[^/]+"
-    return re.fullmatch(source + ".*" if target.endswith("/") else source, wanted, re.DOTALL) is not None
 
 
 def _prefix(root: str, full: str) -> str:

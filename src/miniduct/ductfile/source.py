@@ -80,8 +80,11 @@ def _harmless(line: str) -> str:
 
 
 def mistake_at(place: Location, what: str, *, facts: tuple[str, ...] = (), hint: str | None = None) -> Mistake:
-    """A mistake at a location."""
-    return Mistake(place.file, place.line, what, place.column, place.width, place.source, facts, hint)
+    """A mistake at a location. Whatever a text quotes from the file is made harmless here, once for all."""
+    facts = tuple(map(escaped, facts))
+    return Mistake(
+        place.file, place.line, escaped(what), place.column, place.width, place.source, facts, hint and escaped(hint)
+    )
 
 
 @dataclass(frozen=True)
@@ -97,18 +100,18 @@ class Spot:
     def named(self, *names: str) -> Spot:
         """A value of this table, or of one inside it."""
         path = (*self.path, *names)
-        text = f'"{escaped(".".join(names))}"'
+        text = f'"{".".join(names)}"'
         return Spot(self.source, path, f"{text} of {self.owner}" if self.owner else text, self.owner)
 
     def inside(self, outer: str, name: str) -> Spot:
         """A value of the table that is the setting `outer`."""
-        text = f'"{escaped(f"{outer}.{name}")}"'
+        text = f'"{outer}.{name}"'
         subject = f"{text} of {self.owner}" if self.owner else text
         return Spot(self.source, (*self.path, name), subject, self.owner)
 
     def inside_range(self, name: str) -> Spot:
         """An end of this range: messages call it by the range's name."""
-        return Spot(self.source, (*self.path, name), f'"{escaped(name)}" in {self.subject}', self.owner)
+        return Spot(self.source, (*self.path, name), f'"{name}" in {self.subject}', self.owner)
 
     def item(self, number: int) -> Spot:
         """An element of this list: messages call it by the list's name."""

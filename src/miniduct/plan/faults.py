@@ -5,6 +5,7 @@ Everything here is wording and search for what to suggest; it is reached only wh
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import Mistake
@@ -101,8 +102,8 @@ def _two_makers(plan: Plan, first: int, second: int, found: Sequence[tuple[int, 
     if a == b:
         return mistake(location, f'step "{one.name}" names {what} twice among the targets of one job', facts=facts)
     jobs = f"{shown(keys[0])} is made by {plan.job_name(a)} and by {plan.job_name(b)}"
-    named = key_pattern(other.targets[0].text, target=True).names
-    names = [name for name in plan.values(b) if name not in named]
+    there = key_pattern(other.targets[0].text, target=True).names
+    names = [name for name in plan.values(b) if name not in there]
     hint = f"name {' and '.join(f'{{{name}}}' for name in names)} in the target" if names else None
     return mistake(location, f'two jobs of step "{one.name}" make {what}', facts=[jobs, *facts[1:]], hint=hint)
 
@@ -118,18 +119,13 @@ def same_globs(plan: Plan, shapes: Sequence[Shape]) -> list[Mistake]:
             rows = [table.values(row) for row in range(table.rows)]
             columns = {name: [row[name] for row in rows] for name in table.names}
             texts = bound_texts(pattern, columns, table.rows)
-            twice = [text for text in dict.fromkeys(texts) if text in found] or _repeated(texts)
+            twice = [text for text, times in Counter([*texts, *(found.keys() & texts)]).items() if times > 1]
             if twice:
                 other = plan.steps[found.get(twice[0], step)]
                 what = f'step "{each.step.name}" makes {shown(twice[0])}, which step "{other.name}" ({other.location}) makes too'
                 mistakes.append(mistake(each.step.targets[slot].location, what))
             found.update(dict.fromkeys(texts, step))
     return mistakes
-
-
-def _repeated(texts: Sequence[str]) -> list[str]:
-    seen: set[str] = set()
-    return [text for text in texts if text in seen or seen.add(text)]  # type: ignore[func-returns-value]
 
 
 def inside_folders(plan: Plan, clashes: Sequence[tuple[int, int]]) -> list[Mistake]:

@@ -175,7 +175,12 @@ class Listing:
         return {f"{before}{name}/" if is_dir else before + name for name, is_dir in entries}
 
     def _is_there(self, key: str) -> bool:
-        return self.exists(key.rstrip("/")) if key.endswith("/") else self._store.stat(key) is not None
+        if key.endswith("/"):
+            return self.exists(key.rstrip("/"))
+        try:
+            return self._store.stat(key) is not None
+        except StoreError:
+            return True  # something is there: the job that reads it fails by name, and no other
 
 
 def _visible(entries: list[Entry]) -> list[Entry]:

@@ -9,8 +9,8 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..errors import DuctError, PlanError, UsageError
-from ..text import nearest, shown
+from ..errors import PlanError, UsageError
+from ..text import escaped, nearest, shown
 from .faults import mistake
 from .folders import ways
 from .order import by_step, makers
@@ -51,7 +51,7 @@ def select(plan: Plan, project: Project, targets: Sequence[str], standing: str) 
             try:
                 chosen.add(target, standing)
             except UnknownTargetError as error:
-                raise _unknown(UsageError, target, error.near) from None
+                raise _unknown(target, error.near) from None
     elif project.default:
         mistakes = []
         for text, location in project.default:
@@ -67,17 +67,17 @@ def select(plan: Plan, project: Project, targets: Sequence[str], standing: str) 
     return Selection(sorted(chosen.jobs), chosen.sources)
 
 
-def _unknown(kind: type[UsageError], target: str, near: Sequence[str]) -> DuctError:
+def _unknown(target: str, near: Sequence[str]) -> UsageError:
     hint = _did_you_mean(near) or '"duct list" shows the steps, "duct list --keys" the keys that they make'
-    return kind(f'no step, key or tag is called "{shown(target).strip(chr(34))}"', hint=hint)
+    return UsageError(f"no step, key or tag is called {_quoted(target)}", hint=hint)
 
 
 def _did_you_mean(near: Sequence[str]) -> str | None:
-    return (
-        f"did you mean {' or '.join(f'{chr(34)}{shown(each).strip(chr(34))}{chr(34)}' for each in near)}?"
-        if near
-        else None
-    )
+    return f"did you mean {' or '.join(map(_quoted, near))}?" if near else None
+
+
+def _quoted(name: str) -> str:
+    return f'"{escaped(name)}"'
 
 
 class _Chosen:
@@ -169,14 +169,8 @@ class _Chosen:
 
     def _member(self, name: str) -> bool:
         """May the key be a member, still unknown, of a dynamic target?"""
-        plan = self.plan
-        found = []
-        for step, dynamic in enumerate(map(plan.target_dynamic, range(len(plan.steps)))):
-            if any(dynamic):
-                for job in range(plan.first[step], plan.first[step + 1]):
-                    texts = [text for text, is_open in zip(plan.target_texts(job), dynamic) if is_open]
-                    found += [job] if any(glob(text).matches(name) for text in texts) else []
-        self.jobs.update(found)
+        found = {job for text, job in self._dynamic_texts() if glob(text).matches(name)}
+        self.jobs |= found
         return bool(found)
 
     def _job(self, target: str) -> bool:
@@ -191,20 +185,19 @@ class _Chosen:
         return bool(found)
 
     def _glob(self, name: str) -> bool:
+        """A glob over the keys that are made; over the sources where it matches none of them."""
         plan = self.plan
-        made = [plan.names[key] for key, job in enumerate(plan.maker) if job >= 0]
-        found = [row[0] for row in glob(name).match(made)]
-        for each in found:
-            key = plan.key(each)
-            self.jobs.add(plan.maker[key if key is not None else 0])
-        dynamic = [text for text, job in self._dynamic_texts() if text == name and not self.jobs.add(job)]  # type: ignore[func-returns-value]
-        if not found and not dynamic:
-            sources = [row[0] for row in glob(name).match(plan.names)]
-            self.sources += sources
-            return bool(sources)
-        return True
+        pattern = glob(name)
+        fits = pattern.regex.fullmatch
+        found = {job for key, job in zip(plan.names, plan.maker) if job >= 0 and fits(key)}
+        found.update(job for text, job in self._dynamic_texts() if text == name)
+        self.jobs |= found
+        sources = [] if found else [row[0] for row in pattern.match(plan.names)]
+        self.sources += sources
+        return bool(found or sources)
 
     def _dynamic_texts(self) -> Iterator[tuple[str, int]]:
+        """The dynamic targets of all jobs."""
         plan = self.plan
         for step in range(len(plan.steps)):
             dynamic = plan.target_dynamic(step)
@@ -221,7 +214,8 @@ class _Chosen:
         found = nearest(name, made)
         if standing not in (".", ""):
             found = [os.path.relpath(each, standing) for each in found]
-        return found or [f"tag:{tag}" for step in plan.steps for tag in step.tags if tag == target]
+        tags = dict.fromkeys(tag for step in plan.steps for tag in step.tags)
+        return found or [f"tag:{tag}" for tag in tags if tag == target]
 
 
 # -- what is needed ---------------------------------------------------------------------------------------------------------------------

@@ -93,7 +93,10 @@ def barriers(
     numbers: Mapping[str, int],
     may_make: Mapping[int, Iterable[int]],
 ) -> list[list[int]]:
-    """For each step, the other steps with dynamic or folder targets that may turn out to hold what it reads."""
+    """For each step, the other steps with dynamic or folder targets that may turn out to hold what it reads.
+
+    Also those before a step whose jobs come and go with such a target, where what these jobs make may be read.
+    """
     dynamic = {step for step, each in enumerate(shapes) if each.dynamic and not each.group}
     known: dict[int, set[int]] = {}
 
@@ -104,13 +107,17 @@ def barriers(
             for maker in before[step]:
                 if maker in dynamic and _may_hold(shapes[maker], seeks):
                     found.add(maker)
+                if seeks and any(may_give(target, pattern) for target in shapes[maker].loose for pattern in seeks):
+                    found |= of(maker)
             for slot in plan.steps[step].inputs:
                 if slot.step:
                     other = numbers[slot.step]
                     if plan.steps[other].run is None:
                         found |= of(other)
-                    elif any(plan.target_dynamic(other)):
-                        found.add(other)
+                    else:
+                        found |= of(other)
+                        if any(plan.target_dynamic(other)):
+                            found.add(other)
         return known[step]
 
     return [sorted(of(step) - {step}) for step in range(len(shapes))]

@@ -19,7 +19,7 @@ from .words import job_text, reasons_text
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from rich.console import Console, RenderableType
     from rich.table import Table
@@ -134,6 +134,7 @@ class LiveReporter:
         output: str = "group",
         verbose: int = 0,
         place: Place | None = None,
+        targets: Sequence[str] = (),
         out_is_terminal: bool = True,
         clock: Callable[[], float] = time.monotonic,
         size: Callable[[], os.terminal_size] = shutil.get_terminal_size,
@@ -146,6 +147,7 @@ class LiveReporter:
             output=output,
             verbose=verbose,
             place=place,
+            targets=targets,
             lines="end",
             clock=clock,
             heartbeat=None,

@@ -30,7 +30,7 @@ from .words import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ..events import Event, JobName
 
@@ -97,7 +97,8 @@ class Running:
 class PlainReporter:
     """Lines to the streams.
 
-    `lines` says when a job's own line comes: at its "start", at its "end" (a live view shows the running ones), or "never".
+    `targets` are those that the user named. `lines` says when a job's own line comes: at its "start", at its "end" (a live view shows the
+    running ones), or "never".
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class PlainReporter:
         quiet: bool = False,
         verbose: int = 0,
         place: Place | None = None,
+        targets: Sequence[str] = (),
         lines: str = "start",
         clock: Callable[[], float] = time.monotonic,
         heartbeat: float | None = HEARTBEAT,
@@ -121,6 +123,7 @@ class PlainReporter:
         self._quiet = quiet
         self._verbose = verbose
         self._place = place or Place()
+        self._targets = targets
         self._clock = clock
         self._heartbeat = heartbeat
         self._begun = self._spoke = clock()
@@ -316,11 +319,11 @@ class PlainReporter:
             if orphans:
                 self._duct(orphans[0], *(line.strip() for line in orphans[1:]))
         if event.dry_run:
-            planned = self._planned
-            self._duct(planned_sum_text(planned["will"], planned["may"], max(planned["no"], event.up_to_date)))
+            will, may, no = (self._planned[answer] for answer in ("will", "may", "no"))
+            self._duct(planned_sum_text(will, may, max(no, event.up_to_date), self._targets))
             return
         bad = event.failed or event.interrupted
-        text = sum_text(event)
+        text = sum_text(event, self._targets)
         self._duct(self._paint(text, *((RED, BOLD) if bad else (GREEN,) if event.ran else ())))
 
     def _failed_again(self) -> None:

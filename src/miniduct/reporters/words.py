@@ -10,6 +10,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from ..text import count, duration, escaped, shown
+from .nothing import nothing_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -179,10 +180,10 @@ def names_text(names: Sequence[str], most: int = 3) -> str:
     return f"{told} and {further:,} more" if further > 0 else told
 
 
-def sum_text(ended: BuildEnded) -> str:
+def sum_text(ended: BuildEnded, targets: Sequence[str] = ()) -> str:
     """The last line of a build: `3 jobs ran, 1 failed, 2 skipped, 40 up to date (1.2 s)`."""
     if not (ended.ran or ended.failed or ended.skipped or ended.interrupted):
-        return nothing_text(ended.up_to_date)
+        return nothing_text(ended.up_to_date, targets)
     numbers = (
         (ended.ran, "ran"),
         (ended.failed, "failed"),
@@ -195,15 +196,10 @@ def sum_text(ended: BuildEnded) -> str:
     return f"{', '.join(parts)} ({duration(ended.seconds)})"
 
 
-def nothing_text(jobs: int) -> str:
-    """What a build says that had nothing to do. The quick path says the same words without this module."""
-    return f"nothing to do ({count(jobs, 'job')} up to date)"
-
-
-def planned_sum_text(will: int, may: int, no: int) -> str:
+def planned_sum_text(will: int, may: int, no: int, targets: Sequence[str] = ()) -> str:
     """The last line of a dry run."""
     if not (will or may):
-        return nothing_text(no)
+        return nothing_text(no, targets)
     parts = [f"{count(will, 'job')} will run"]
     if may:
         parts.append(f"{may:,} may run")

@@ -76,6 +76,9 @@ class Runner(Protocol):
     def events(self, timeout: float | None) -> list[RunnerEvent]:
         """What happened since the last call; waits up to `timeout` seconds (None: for ever) for something to happen or for `wake`."""
 
+    def running_log(self, attempt: int) -> str | None:
+        """The file that a running attempt's output goes to for the time being; None where there is none to look at."""
+
     def wake(self) -> None:
         """Make a waiting `events` return early. The only method that other threads and signal handlers may call."""
 

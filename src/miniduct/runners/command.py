@@ -33,6 +33,7 @@ ARGUMENT_LIMIT = 131_072
 """Bytes of one argument with its end mark: MAX_ARG_STRLEN of Linux, which no setting changes."""
 
 _BARE = re.compile(r"[A-Za-z0-9_@%+:,./-]+")
+_BARE_IN_QUOTES = re.compile(r"[A-Za-z0-9_@%+:,./= -]*")
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+:,./=-]*")
 _NUMBER = re.compile(r"-[0-9]+(\.[0-9]+)?")
 _PATHS = ("input", "inputs", "target", "targets", "manifest")
@@ -175,11 +176,11 @@ class CommandTemplate:
         if self._normal is not self._text:
             normal = "".join([p if isinstance(p, str) else self._written(p, values) for p in self._normal])
         words = [SHELL_WORD, normal]
-        if len(script) * 4 >= ARGUMENT_LIMIT and len(os.fsencode(script)) >= ARGUMENT_LIMIT - 1:
-            return Rendered(self._file_shell(), words, script.strip("\n"), script)
         # The text is no option of the shell, whatever its first command is called.
-        lead = " " if script[:1] in ("-", "+") else ""
-        return Rendered([*self._shell, lead + script], words, script.strip("\n"))
+        text = f" {script}" if script[:1] in ("-", "+") else script
+        if len(text) * 4 >= ARGUMENT_LIMIT and len(os.fsencode(text)) >= ARGUMENT_LIMIT:
+            return Rendered(self._file_shell(), words, script.strip("\n"), script)
+        return Rendered([*self._shell, text], words, script.strip("\n"))
 
     def _written(self, place: _Place, values: Mapping[str, Any]) -> str:
         """The text for a place in a shell's text."""
@@ -193,7 +194,7 @@ class CommandTemplate:
         joined = " ".join(found)
         if spot.quote == "single":
             return f"'{self._quoted(joined)}'" if "\n" in joined and self._bash else joined.replace("'", "'\\''")
-        if spot.bare and (not joined or _BARE.fullmatch(joined)):
+        if spot.bare and _BARE_IN_QUOTES.fullmatch(joined):
             return joined
         # Outside of the double quotes: what is special inside of them differs between shells.
         return f'"{self._quoted(joined)}"' if joined else ""
@@ -284,7 +285,7 @@ class CommandTemplate:
         lengths = [len(os.fsencode(word)) for word in argv]
         if max(lengths) >= ARGUMENT_LIMIT or sum(lengths) + 9 * len(lengths) > _room(self._step.env_set):
             raise DuctError(
-                f'step "{self._step.name}": the command is too long for the system: {len(argv):,} arguments, {sum(lengths):,} bytes',
+                f"the command is too long for the system: {len(argv):,} arguments, {sum(lengths):,} bytes",
                 where=self._where,
                 hint="give the names in a file: {manifest} is a JSON Lines file with the inputs and targets",
             )
@@ -296,7 +297,7 @@ class CommandTemplate:
         if re.fullmatch(r"-[A-Za-z]*c", last):
             return [*shell[:-1], last[:-1]] if len(last) > 2 else list(shell[:-1])
         raise DuctError(
-            f'step "{self._step.name}": the command is too long for one argument, and duct cannot tell how "{" ".join(shell)}" runs a file',
+            f'the command is too long for one argument, and duct cannot tell how "{" ".join(shell)}" runs a file',
             where=self._where,
             hint="give the names in a file: {manifest} is a JSON Lines file with the inputs and targets",
         )

@@ -64,6 +64,9 @@ class FakeRunner:
         ready, self._ready = self._ready, []
         return ready
 
+    def running_log(self, attempt: int) -> str | None:
+        """No output is to be seen while a job runs."""
+
     def wake(self) -> None:
         """Nobody waits."""
 

@@ -49,6 +49,7 @@ _PROGRAM_OPTION = re.compile(
     r"-[A-Za-z0-9]*[cerRSE]|-p|--(?:eval|command|exec|execute|expression|print|checkpoint-action|to-command|split-string)"
 )
 _GLUED_OPTION = re.compile(r"(?:-[ceErRS]|--[a-z-]*(?:eval|command|exec|action|expression|string)=).*\0", re.DOTALL)
+_SCRIPT = re.compile(r"\.(?:py|pl|rb|js|mjs|ts|sh|bash|R|r|jl|lua|php|tcl|m)$")
 _AWKS = frozenset(["awk", "gawk", "mawk", "nawk", "original-awk", "goawk"])
 _SEDS = frozenset(["sed", "gsed", "ssed"])
 _TAKES_VALUE = {"awk": frozenset(["-v", "-F", "-f", "-i", "-l"]), "sed": frozenset(["-f", "-l", "--file"])}
@@ -96,7 +97,9 @@ def _program_words(name: str, words: Sequence[Word]) -> Iterable[Word]:
 
 
 def _after_options(words: Sequence[Word], option: re.Pattern[str]) -> list[Word]:
-    """The words that follow such an option, those that are glued to one, and all that such an option may have been for."""
+    """The words that follow such an option, and those that are glued to one, as far as the name of a script: what follows is for the script."""
+    scripts = [at for at, word in enumerate(words) if _SCRIPT.search(word.text)]
+    words = words[: scripts[0]] if scripts else words
     found = [word for word in words if _GLUED_OPTION.fullmatch(word.text)]
     for at, word in enumerate(words):
         if option.fullmatch(word.text):

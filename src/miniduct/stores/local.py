@@ -28,6 +28,8 @@ LARGE = 4 << 20
 """Bytes from which on a file is hashed in pieces, on several cores. 0.35 ms of hashing: less than threads cost."""
 PIECE = 8 << 20
 
+FOLDER, FILE = "folder", "file"
+
 
 class LocalStore:
     """The files that the system shows. Keeps nothing in memory."""
@@ -68,7 +70,8 @@ class LocalStore:
     def list(self, folder: str) -> list[Entry] | None:
         try:
             with os.scandir(folder or ".") as listed:
-                return [Entry(entry.name, entry.is_dir()) for entry in listed if entry.is_dir() or entry.is_file()]
+                entries = ((entry.name, _kind(entry)) for entry in listed)
+                return [Entry(name, kind == FOLDER) for name, kind in entries if kind]
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
@@ -144,3 +147,11 @@ def reason(error: OSError | ValueError) -> str:
 
 if TYPE_CHECKING:
     _: Store = LocalStore()
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    """FOLDER, FILE, or "" for what is neither: a device, or a link that leads nowhere or to itself."""
+    try:
+        return FOLDER if entry.is_dir() else FILE if entry.is_file() else ""
+    except OSError:
+        return ""

@@ -692,22 +692,29 @@ def _remove_tree(path: str) -> None:
         except OSError:
             pass
     elif not _remove_folder(path):
-        _open_up(path)
-        for folder, names, _ in os.walk(path):
-            for name in names:
-                _open_up(f"{folder}/{name}")
-        _remove_folder(path)
+        _remove_folder(path, open_up=True)
 
 
-def _remove_folder(path: str) -> bool:
+def _remove_folder(path: str, *, open_up: bool = False) -> bool:
+    """Remove the folder with all that is in it; was that possible? With `open_up`, folders are made writable first."""
     gone = True
-    for folder, folders, files in os.walk(path, topdown=False):
-        for name in files:
-            gone &= _quietly(os.unlink, f"{folder}/{name}")
-        for name in folders:
-            below = f"{folder}/{name}"
-            gone &= _quietly(os.unlink if os.path.islink(below) else os.rmdir, below)
-    return _quietly(os.rmdir, path) and gone
+    folders = [path]
+    for folder in folders:  # grows while it is read
+        if open_up:
+            _quietly(lambda each: os.chmod(each, 0o700), folder)
+        try:
+            with os.scandir(folder) as listed:
+                entries = list(listed)
+        except OSError:
+            entries = []
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+            else:
+                gone &= _quietly(os.unlink, entry.path)
+    for folder in reversed(folders):
+        gone &= _quietly(os.rmdir, folder)
+    return gone
 
 
 def _quietly(function: Callable[[str], None], path: str) -> bool:
@@ -716,11 +723,6 @@ def _quietly(function: Callable[[str], None], path: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _open_up(folder: str) -> None:
-    if not os.path.islink(folder):
-        _quietly(lambda path: os.chmod(path, 0o700), folder)
 
 
 def _stopped(what: str, error: OSError) -> StoreError:

@@ -21,6 +21,7 @@ from .snapshot import FORMAT, NOT_THERE, read
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from .snapshot import Snapshot
 
@@ -67,10 +68,12 @@ def check(
     now: float,
     *,
     stop_early: bool = False,
+    named: bool = True,
 ) -> Checked:
     """Compare the snapshot in the state folder with what is there, from the project's root as the working folder.
 
-    `today` is the current date (ISO); it matters only if the plan rests on one. With `stop_early`, the keys are not
+    `today` is the current date (ISO); it matters only if the plan rests on one. `named`: targets were named; without
+    them, jobs that the default does not need may be as stale as they like. With `stop_early`, the keys are not
     looked at if the steps must be read again anyway.
     """
     snapshot = read(f"{state}/snapshot")
@@ -91,33 +94,30 @@ def check(
     changed = differing(names, columns)
     if why is not None:
         return Checked(UNKNOWN, snapshot, changed, folders, why)
-    same = not changed and not folders and not header["dirty"]
+    same = not changed and not folders and not header["dirty" if named else "left"]
     return Checked(SAME if same else DIFFERS, snapshot, changed, folders, None)
 
 
 def _why_unknown(
-    header: Mapping[str, object],
+    header: Mapping[str, Any],
     sets: Sequence[tuple[str, str]],
     environ: Mapping[str, str],
     today: str | None,
     now: float,
 ) -> str | None:
     """What the plan rests on, and is different now; None: nothing."""
-    files, env, expires = header["files"], header["env"], header["expires"]
-    assert isinstance(files, list)
-    assert isinstance(env, (list, tuple))
-    if [tuple(pair) for pair in sets] != [tuple(pair) for pair in header["sets"]]:  # type: ignore[attr-defined]
+    if [tuple(pair) for pair in sets] != [tuple(pair) for pair in header["sets"]]:
         return "--set says something else"
-    for path, stamp in files:
+    for path, stamp in header["files"]:
         if stamp is None or _file(path) != tuple(stamp):
             return f"{path} was changed"
-    for name, value in env:
+    for name, value in header["env"]:
         if environ.get(name) != value:
             return f"{name} has another value"
     if header["today"] is not None and header["today"] != today:
         return "it is another day"
     # A clock that was set back must not keep a job young.
-    if expires is not None and not header["saved"] <= now < expires:  # type: ignore[operator]
+    if header["expires"] is not None and not header["saved"] <= now < header["expires"]:
         return "a job's max_age is over"
     return None
 

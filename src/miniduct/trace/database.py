@@ -11,6 +11,7 @@ and blobs here. For one thread.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import struct
@@ -18,7 +19,7 @@ import time
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ..errors import TraceError
+from ..errors import StoreError, TraceError
 from ..model import Stamp
 from .journal import Journal
 from .record import Failure, Trace, parse
@@ -40,12 +41,16 @@ INLINE = 64
 their digest.
 """
 
+FULL = 1 << 18
+"""Bytes: with fewer than these left, a disk is full for SQLite, which needs 32 kB and more for its helper files."""
+
 TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE traces (
     id BLOB PRIMARY KEY, run INTEGER, started REAL, seconds REAL, targets BLOB, stamps BLOB, body TEXT, names BLOB, fps BLOB);
+CREATE INDEX long ON traces (names) WHERE names IS NOT NULL;
 CREATE TABLE names (digest BLOB PRIMARY KEY, list BLOB);
-CREATE TABLE once (key BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE once (key BLOB PRIMARY KEY, step TEXT, checked TEXT, fingerprint BLOB) WITHOUT ROWID;
 CREATE TABLE failures (id BLOB PRIMARY KEY, body TEXT);
 CREATE TABLE definitions (digest BLOB PRIMARY KEY, text TEXT);
 CREATE TABLE runs (run INTEGER PRIMARY KEY AUTOINCREMENT, started REAL, command TEXT, ended REAL, ran INTEGER, failed INTEGER);
@@ -200,12 +205,12 @@ class Traces:
         self.notes.append(f"{self._path}: brought from format {version} to {SCHEMA}; the old one is {backup}")
 
     def _lost(self, error: sqlite3.Error) -> None:
-        """The database is damaged: set it aside and begin anew. TraceError where it is something else."""
+        """The database is damaged: set it aside and begin anew. StoreError where it is something else."""
         said = str(error)
         operational = isinstance(error, sqlite3.OperationalError) and not said.startswith("no such ")
         if operational or not isinstance(error, sqlite3.DatabaseError) or isinstance(error, sqlite3.ProgrammingError):
             verb = "write" if self._write else "read"
-            raise TraceError(f"cannot {verb} {self._path}: {said}") from None
+            raise StoreError(f"cannot {verb} {self._path}: {self._full() or said}") from None
         if self._db is not None:
             self._db.close()
             self._db = None
@@ -221,6 +226,11 @@ class Traces:
         self._db = self._open_for_writing()
         self._db.text_factory = _text
         self._check_version(self._db)
+
+    def _full(self) -> str:
+        """The reason that SQLite does not give ("disk I/O error"), where it is a full disk."""
+        disk = os.statvfs(os.path.dirname(self._path) or ".")
+        return os.strerror(errno.ENOSPC).lower() if disk.f_bavail * disk.f_frsize < FULL else ""
 
     def _ask(self, query: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
         """The query's answer; `otherwise` where there is no database, or none that can be read."""
@@ -270,7 +280,7 @@ class Traces:
         self._note(trace)
 
     def fail(self, failure: Failure) -> None:
-        """Remember a failed run; the trace of the last good one stays. TraceError."""
+        """Remember a failed run; the trace of the last good one stays. StoreError."""
         self._journal.append(failure)
         self._note(failure)
 
@@ -327,42 +337,18 @@ class Traces:
         rows = [_row(trace) for trace in traces]
         long = {row[7]: _joined(trace.inputs) for row, trace in zip(rows, traces) if row[7] is not None}
         with _transaction(db):
-            once = self._left_behind(db, traces)
+            lists = _leave_behind(db, traces)
             db.executemany("INSERT OR REPLACE INTO traces VALUES (?,?,?,?,?,?,?,?,?)", rows)
             if long:
                 db.executemany("INSERT OR IGNORE INTO names VALUES (?,?)", long.items())
-                db.execute("DELETE FROM names WHERE digest NOT IN (SELECT names FROM traces WHERE names IS NOT NULL)")
-            if once:
-                db.executemany("INSERT OR IGNORE INTO once VALUES (?)", [(key,) for key in once])
+            query = "DELETE FROM names WHERE digest = ?1 AND NOT EXISTS (SELECT 1 FROM traces WHERE names = ?1)"
+            db.executemany(query, [(digest,) for digest in lists - long.keys()])
             over = [(os.fsencode(each),) for each, failure in self._failed.items() if failure is None]
             if over and db.execute("SELECT 1 FROM failures LIMIT 1").fetchone():
                 db.executemany("DELETE FROM failures WHERE id = ?", over)
             failed = [(os.fsencode(each.id), each.body()) for each in self._failed.values() if each is not None]
             if failed:
                 db.executemany("INSERT OR REPLACE INTO failures VALUES (?,?)", failed)
-
-    @staticmethod
-    def _left_behind(db: sqlite3.Connection, traces: Collection[Trace]) -> set[bytes]:
-        """Targets that the jobs made the last time, and this time did not: still duct's own files, should they be
-        there.
-        """
-        before: dict[bytes, bytes] = {}
-        ids = [os.fsencode(trace.id) for trace in traces]
-        if not db.execute("SELECT 1 FROM traces LIMIT 1").fetchone():
-            return set()
-        for at in range(0, len(ids), CHUNK):
-            chunk = ids[at : at + CHUNK]
-            before.update(
-                db.execute(f"SELECT id, targets FROM traces WHERE id IN ({','.join('?' * len(chunk))})", chunk)
-            )
-        left: set[bytes] = set()
-        for trace, job_id in zip(traces, ids):
-            old = before.get(job_id)
-            if old:
-                new = _joined(trace.targets)
-                if old != new:
-                    left.update(set(old.split(b"\0")) - set(new.split(b"\0")))
-        return left
 
     def forget(self, ids: Iterable[str]) -> None:
         """Drop traces and failures of these jobs; what they made stays known as made by a job."""
@@ -371,11 +357,10 @@ class Traces:
 
         def work(db: sqlite3.Connection) -> None:
             with _transaction(db):
-                keys: set[tuple[bytes]] = set()
-                for one in gone:
-                    row = db.execute("SELECT targets FROM traces WHERE id = ?", one).fetchone()
-                    keys.update((key,) for key in (row[0].split(b"\0") if row and row[0] else ()))
-                db.executemany("INSERT OR IGNORE INTO once VALUES (?)", keys)
+                for at in range(0, len(gone), CHUNK):
+                    chunk = [one[0] for one in gone[at : at + CHUNK]]
+                    for trace in _traces(db, f"WHERE id IN ({','.join('?' * len(chunk))})", chunk):
+                        _remember(db, trace, trace.targets)
                 db.executemany("DELETE FROM traces WHERE id = ?", gone)
                 db.executemany("DELETE FROM failures WHERE id = ?", gone)
 
@@ -403,11 +388,23 @@ class Traces:
             yield from trace.targets
 
     def makers(self, keys: Collection[str]) -> list[Trace]:
-        """The traces of the jobs that made any of these keys last. Looks through all of them."""
-        wanted = set(map(os.fsencode, keys))
+        """Traces that tell of these keys as targets. Of a key that only a former run made, a trace of that key alone, its id empty."""
+        wanted = {os.fsencode(key) for key in keys}
+        if not wanted:
+            return []
         rows = self._rows("SELECT id, targets FROM traces")
-        ids = [os.fsdecode(job) for job, targets in rows if targets and not wanted.isdisjoint(targets.split(b"\0"))]
-        return list(self.load(ids).values())
+        ids = [os.fsdecode(row[0]) for row in rows if row[1] and not wanted.isdisjoint(row[1].split(b"\0"))]
+        ids += [trace.id for trace in self._pending.values() if not set(keys).isdisjoint(trace.targets)]
+        found = list(self.load(list(dict.fromkeys(ids))).values())
+        wanted -= {os.fsencode(key) for trace in found for key in trace.targets}
+        each = sorted(wanted)
+        for at in range(0, len(each), CHUNK):
+            chunk = each[at : at + CHUNK]
+            query = f"SELECT key, step, checked, fingerprint FROM once WHERE key IN ({','.join('?' * len(chunk))})"
+            for key, step, checked, fingerprint in self._rows(query, chunk):
+                targets = [os.fsdecode(key)]
+                found.append(Trace("", step, {}, b"", b"", checked, [], b"", targets, fingerprint, [], 0, 0.0, 0.0))
+        return found
 
     def members(self, job_id: str) -> list[str]:
         """The keys that the job's last good run made, in the order recorded; empty without one."""
@@ -552,6 +549,36 @@ def _traces(db: sqlite3.Connection, where: str, values: Sequence[object]) -> lis
             trace.inputs, trace.input_fps = lists[names], fps
         found.append(trace)
     return found
+
+
+def _leave_behind(db: sqlite3.Connection, traces: Collection[Trace]) -> set[bytes]:
+    """Note the targets that the jobs made the last time, and this time did not: still duct's own files, should they be there.
+
+    Returns the digests of the lists of names that their last traces refer to.
+    """
+    lists: set[bytes] = set()
+    if not db.execute("SELECT 1 FROM traces LIMIT 1").fetchone():
+        return lists
+    now = {os.fsencode(trace.id): trace for trace in traces}
+    ids = list(now)
+    for at in range(0, len(ids), CHUNK):
+        chunk = ids[at : at + CHUNK]
+        query = f"SELECT id, targets, names FROM traces WHERE id IN ({','.join('?' * len(chunk))})"
+        for job_id, targets, names in db.execute(query, chunk).fetchall():
+            if names is not None:
+                lists.add(names)
+            if targets != _joined(now[job_id].targets):
+                for old in _traces(db, "WHERE id = ?", [job_id]):
+                    _remember(db, old, set(old.targets).difference(now[job_id].targets))
+    if db.execute("SELECT 1 FROM once LIMIT 1").fetchone():
+        made = [(os.fsencode(key),) for trace in traces for key in trace.targets]
+        db.executemany("DELETE FROM once WHERE key = ?", made)
+    return lists
+
+
+def _remember(db: sqlite3.Connection, trace: Trace, keys: Iterable[str]) -> None:
+    rows = [(os.fsencode(key), _bytes(trace.step), trace.check, trace.target_fingerprint(key)) for key in keys]
+    db.executemany("INSERT OR REPLACE INTO once VALUES (?, CAST(? AS TEXT), ?, ?)", rows)
 
 
 def _joined(names: Sequence[str]) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ..errors import TraceError
+from ..errors import StoreError
 from ..text import count
 from .record import parse, unsealed
 
@@ -27,7 +27,7 @@ class Journal:
         self._size = 0
 
     def append(self, record: Trace | Failure) -> None:
-        """Write the record's line. TraceError where the disk takes no more; the journal is then as before."""
+        """Write the record's line. StoreError where the disk takes no more; the journal is then as before."""
         line = record.to_line()
         try:
             fd = self._fd if self._fd >= 0 else self._open()
@@ -94,6 +94,6 @@ class Journal:
             self._fd = -1
 
 
-def _refused(verb: str, path: str, error: OSError) -> TraceError:
+def _refused(verb: str, path: str, error: OSError) -> StoreError:
     text = error.strerror or str(error)
-    return TraceError(f"cannot {verb} {path}: {text[:1].lower()}{text[1:]}")
+    return StoreError(f"cannot {verb} {path}: {text[:1].lower()}{text[1:]}")

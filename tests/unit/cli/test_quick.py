@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from miniduct.cli.quick import quick
+from miniduct.cli.quick import _VERBS, quick
+from miniduct.cli.verbs import COMING, VERBS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,9 +24,15 @@ class Check:
         self.outcome = "same"
         self.asked: list[tuple[Any, ...]] = []
 
-    def __call__(self, *facts: Any) -> Any:
+    def __call__(self, *facts: Any, named: bool) -> Any:
         self.asked.append(facts)
-        return SimpleNamespace(outcome=self.outcome, snapshot=SimpleNamespace(header={"jobs": 1781}))
+        self.named = named
+        return SimpleNamespace(
+            outcome=self.outcome,
+            snapshot=SimpleNamespace(
+                header={"jobs": 2000, "default_jobs": 1781, "steps": ["tidy"]}, names=["raw/a.csv", "x"]
+            ),
+        )
 
 
 @pytest.fixture
@@ -69,7 +76,22 @@ def test_vars_that_are_set_are_compared(check: Check) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    ["status", "-n", "-B", "out/x", "-v", "--json", "-j 0", "-j x", "-j", "--set a", "-f nothing", "-C nowhere"],
+    [
+        "status",
+        "-n",
+        "-B",
+        "out/*",
+        "tag:x",
+        "../x",
+        "-v",
+        "--json",
+        "-j 0",
+        "-j x",
+        "-j",
+        "--set a",
+        "-f nothing",
+        "-C nowhere",
+    ],
 )
 def test_whatever_is_not_plain_is_left_to_the_long_path(words: str, check: Check) -> None:
     assert quick(words.split()) is None
@@ -118,9 +140,9 @@ def test_the_quick_path_imports_nothing_slow() -> None:
 
     code = (
         "import sys; before = set(sys.modules)\n"
-        "from miniduct.cli import main; from miniduct.cli.quick import quick; import miniduct.text\n"
+        "from miniduct.cli import main; from miniduct.cli.quick import quick; import miniduct.reporters.nothing\n"
         "slow = {'argparse', 'json', 're', 'dataclasses', 'enum', 'rich', 'typing', 'shtab'} & (set(sys.modules) - before)\n"
-        "sys.exit(' '.join(sorted(slow)))"
+        "sys.exit(' '.join(sorted(slow)) or 0)"
     )
     done = subprocess.run([sys.executable, "-S", "-c", code], env={"PYTHONPATH": _source()}, check=False)
     assert done.returncode == 0
@@ -132,3 +154,29 @@ def _source() -> str:
     import miniduct
 
     return os.path.dirname(os.path.dirname(str(miniduct.__file__)))
+
+
+@pytest.mark.parametrize(
+    ("words", "known"), [("tidy", True), ("build x", True), ("raw/a.csv tidy", True), ("y", False)]
+)
+def test_targets_that_are_known_are_up_to_date_as_all_others_are(
+    words: str, known: bool, check: Check, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert quick(words.split()) == (0 if known else None)
+    assert check.asked
+    assert ("up to date" in capsys.readouterr().err) == known
+
+
+def test_targets_are_seen_from_where_the_user_stands(
+    check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert quick(["-C", "raw", "a.csv"]) == 0
+    monkeypatch.chdir(tmp_path / "raw")
+    assert quick(["a.csv"]) == 0
+    monkeypatch.chdir(tmp_path / "raw")
+    assert quick(["x"]) is None
+    assert check.asked
+
+
+def test_every_verb_is_known_to_be_none_of_the_targets() -> None:
+    assert {*VERBS, *COMING} == {*_VERBS, "build"}

@@ -443,8 +443,8 @@ def test_completion_knows_the_verbs(shell: str, duct: Printed) -> None:
 
 
 def test_an_unknown_shell_is_told(duct: Printed) -> None:
-    assert duct("completion", "bsh").code == 2
-    assert duct.err == 'duct: there is no completion for "bsh"\n  did you mean "bash"?\n'
+    assert duct("completion", "bas").code == 2
+    assert duct.err == 'duct: there is no completion for "bas"\n  did you mean "bash"?\n'
 
 
 def test_help_is_told_of_duct_and_of_a_verb(duct: Printed) -> None:

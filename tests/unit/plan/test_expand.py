@@ -434,7 +434,7 @@ def test_jobs_of_one_step_may_form_a_chain_through_named_inputs() -> None:
 
 def test_unlistable_folder_names_the_step() -> None:
     class Locked(Disk):
-        def list(self, folder: str) -> None:  # type: ignore[override]
+        def list(self, folder: str) -> None:
             raise StoreError(f"cannot list {folder}: permission denied")
 
     with pytest.raises(StoreError) as caught:

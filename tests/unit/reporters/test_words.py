@@ -111,6 +111,9 @@ def test_the_sum_tells_what_is_not_zero() -> None:
         "3 jobs ran, 1 failed, 2 skipped, 40 up to date (1.2 s)"
     )
     assert sum_text(ended(failed=1)) == "1 job failed (1.2 s)"
+    assert sum_text(ended(up_to_date=2), ["a b"]) == 'nothing to do: "a b" is up to date'
+    assert sum_text(ended(up_to_date=2), ["a", "b"]) == "nothing to do: a, b are up to date"
+    assert sum_text(ended(up_to_date=2), ["a", "b", "c", "d"]) == "nothing to do: 4 targets are up to date"
     assert sum_text(ended(up_to_date=1781)) == "nothing to do (1,781 jobs up to date)"
 
 

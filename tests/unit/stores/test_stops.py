@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +19,7 @@ from miniduct.trace.database import Traces
 from miniduct.trace.record import Trace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 CALLS = ["rename", "replace", "unlink", "rmdir", "mkdir", "link", "open", "write", "ftruncate", "truncate", "chmod"]
@@ -351,7 +351,9 @@ def test_recovery_stopped_anywhere_is_finished_by_the_next_one(name: str, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["file again", "direct", "direct and staged", "folder"])
-def test_second_run_stopped_anywhere_leaves_the_first_one(name: str, tmp_path: Path) -> None:
+def test_second_run_stopped_anywhere_leaves_the_first_one(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both runs in one journal: the first one's line is that of the targets which the guard or the place holds."""
     ended, stop_at = False, 0
     while not ended:
@@ -359,7 +361,7 @@ def test_second_run_stopped_anywhere_leaves_the_first_one(name: str, tmp_path: P
         scenario = SCENARIOS[name]()
         lay_out(tmp_path / str(stop_at), scenario)
         build = scenario.build
-        _unfolded(build)
+        _unfolded(build, monkeypatch)
         first = now(scenario)
         build.run, build.makes = 2, dict.fromkeys(build.makes, "the second run\n")
         ended = forked(build, stop_at) == ENDED
@@ -373,13 +375,10 @@ def test_second_run_stopped_anywhere_leaves_the_first_one(name: str, tmp_path: P
     assert known == 2
 
 
-def _unfolded(build: Build) -> None:
-    real = Traces.fold
-    Traces.fold = lambda self: None  # type: ignore[method-assign,assignment]
-    try:
+def _unfolded(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Traces, "fold", lambda _: None)
         build()
-    finally:
-        Traces.fold = real  # type: ignore[method-assign]
 
 
 def test_file_that_the_user_put_in_the_place_of_a_half_target_is_kept(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ class Engine:
         if self.error is not None:
             raise self.error
 
-    def locate(self, file: Any, directory: Any, cwd: str, sets: Any) -> FakeWhere:
+    def locate(self, file: Any, directory: Any, _cwd: str, sets: Any) -> FakeWhere:
         self.asked.append(("locate", file, directory, sets))
         return FakeWhere(self.root, standing=self.standing, sets=sets)
 
