@@ -32,8 +32,9 @@ def clean(where: Where, removals: Sequence[Removal], *, wait: bool = True) -> li
         for each in removals:
             now = standing.get(each.key)
             if now is not None and now.refused is None:
-                space.staging.remove(each.key)
+                space.staging.remove(each.key, parents=True)
                 removed.append(each.key)
+        space.traces.forget_keys(removed)
     return removed
 
 

@@ -60,7 +60,7 @@ class Where:
     @property
     def state(self) -> str:
         """The state folder, relative to the root. A Ductfile of another name has its own: two of them are two projects."""
-        return STATE if self.ductfile == DUCTFILE else f"{STATE}/{self.ductfile}"
+        return STATE if self.ductfile == DUCTFILE else f"{STATE}/ductfiles/{self.ductfile}"
 
 
 def locate(
@@ -105,7 +105,9 @@ def _where(path: str, here: str, sets: Sequence[tuple[str, str]]) -> Where:
 class Workspace:
     """An open project. `changed` are keys that are not what the last snapshot saw; `dirty` are jobs not known to be up to date."""
 
-    def __init__(self, where: Where, project: Project, traces: Traces, checked: Checked, *, read_at_ns: int) -> None:
+    def __init__(
+        self, where: Where, project: Project, traces: Traces, checked: Checked, staging: Staging, *, read_at_ns: int
+    ) -> None:
         self.where = where
         self.project = project
         self.environ = where.environ
@@ -113,7 +115,7 @@ class Workspace:
         self.logs = f"{self.state}/logs"
         self.marker = marker(where)
         self.store = LocalStore()
-        self.staging = Staging(self.state)
+        self.staging = staging
         self.traces = traces
         self.changed: set[int] = set()
         self.dirty: set[int] = set()
@@ -258,6 +260,7 @@ class Workspace:
         self.traces.fold()
         contents, plan = self.contents, self.plan
         self._look_at_all()
+        self.staging.close()
         contents.settle_all()
         if contents.wavering:
             self.dirty |= plan.readers(contents.wavering)
@@ -371,7 +374,7 @@ def open_workspace(
         traces = Traces(f"{where.state}/trace.db", write=False, version=__version__)
         with traces:
             _tell_notes(traces, tell)
-            yield Workspace(where, project, traces, _check(where, project), read_at_ns=0)
+            yield Workspace(where, project, traces, _check(where, project), Staging(where.state), read_at_ns=0)
         return
     if where.environ.get("DUCT_RUN") == marker(where):
         raise BuildRunning(
@@ -397,9 +400,12 @@ def open_workspace(
 
             end_leftovers(marker(where))
         with Traces(f"{where.state}/trace.db", write=True, version=__version__) as traces:
-            traces.recover(Staging(where.state).recover)
+            staging = Staging(where.state)
+            traces.recover(staging.recover)
             _tell_notes(traces, tell)
-            yield Workspace(where, project, traces, _check(where, project), read_at_ns=began)
+            for key, copy in staging.kept:
+                tell(ev.Kept(key, copy))
+            yield Workspace(where, project, traces, _check(where, project), staging, read_at_ns=began)
 
 
 def _read(where: Where) -> Project:

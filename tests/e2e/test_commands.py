@@ -316,6 +316,7 @@ def test_directory_and_file_flags(project: Sandbox) -> None:
     assert len(project.ran()) == 3
     project.rename("Ductfile", "other.toml")
     project.expect(0, "-f", "other.toml")
+    assert len(project.ran()) == 3, "another Ductfile has a state of its own"
     project.expect(0, "build", "-f", "../project/other.toml", cwd="../elsewhere")
     assert project.ran() == []
 

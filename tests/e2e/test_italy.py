@@ -40,7 +40,10 @@ CLEAN = r"""
 BEGIN { FS = ","; OFS = "," }
 { sub(/\r$/, "") }
 NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
-{ print substr($at["data"], 1, 10), $at["codice_regione"], $at["denominazione_regione"], $at["nuovi_positivi"], $at["totale_casi"] }
+$at["data"] ~ /^20/ {
+    print substr($at["data"], 1, 10), $at["codice_regione"], $at["denominazione_regione"],
+        $at["nuovi_positivi"], $at["totale_casi"]
+}
 """
 
 NATIONAL = """

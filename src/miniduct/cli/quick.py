@@ -181,7 +181,7 @@ def _standing(asked: _Asked, here: str) -> str:
 def _up_to_date(place: tuple[str, str], asked: _Asked, here: str) -> int | None:
     """The number of jobs, where all of them are up to date; the process then stands at the root. None: not known."""
     root, name = place
-    state = _STATE if name == _DUCTFILE else f"{_STATE}/{name}"
+    state = _STATE if name == _DUCTFILE else f"{_STATE}/ductfiles/{name}"
     os.chdir(root)
     if not os.path.exists(f"{state}/snapshot"):
         return None

@@ -130,7 +130,8 @@ class _Chosen:
         found = [at for at, step in enumerate(self.plan.steps) if tag in step.tags]
         if not found:
             tags = sorted({each for step in self.plan.steps for each in step.tags})
-            raise UnknownTargetError([f"tag:{each}" for each in nearest(tag, tags)])
+            # There are few tags: where none is near, all are as near as any.
+            raise UnknownTargetError([f"tag:{each}" for each in nearest(tag, tags) or tags[:5]])
         for step in found:
             self._step(step, set())
 
