@@ -75,12 +75,17 @@ def _setting(name: str, old: str | None, new: str | None) -> str:
     if new is None:
         return f"{name} removed{_value(' (was {})', old)}"
     if _is_short(old) and _is_short(new):
-        return f"{name} changed: {shown(old)} -> {shown(new)}"
+        return f"{name} changed: {_literal(old)} -> {_literal(new)}"
     return f"{name} changed"
 
 
 def _value(form: str, value: str | None) -> str:
-    return form.format(shown(value)) if value is not None and _is_short(value) else ""
+    return form.format(_literal(value)) if value is not None and _is_short(value) else ""
+
+
+def _literal(value: str) -> str:
+    """A value as the user wrote it; lists and tables have quotes of their own."""
+    return escaped(value) if value[:1] in ("[", "{") else shown(value)
 
 
 def _is_short(value: str) -> bool:

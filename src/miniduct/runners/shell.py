@@ -362,7 +362,10 @@ class LocalRunner:
     def _unwatch(self, job: _Job) -> None:
         if job.pidfd >= 0:
             del self._by_fd[job.pidfd]
-            # Closing takes it out of the epoll set: nobody else has a copy of it.
+            # Closing is not enough: a command that was just started goes on before its copy of our files is closed, and as long as there is a copy,
+            # epoll reports the dead process under a number that the next pidfd has by then. On a busy machine that cost 33 turns a job.
+            if self._epoll is not None:
+                self._epoll.unregister(job.pidfd)
             os.close(job.pidfd)
             job.pidfd = -1
 

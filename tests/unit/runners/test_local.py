@@ -516,3 +516,19 @@ def test_commands_of_a_killed_run_are_ended_by_their_marker(tmp_path: Path) -> N
     finally:
         other.kill()
         other.wait()
+
+
+def test_ended_job_is_not_heard_of_again_while_a_copy_of_its_pidfd_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runner = LocalRunner("logs")
+    try:
+        runner.submit(task("true"))
+        copy = os.dup(runner._jobs[1].pidfd)
+        assert isinstance(one(runner), Done)
+        assert runner._epoll is not None
+        assert runner._epoll.poll(0) == []
+        os.close(copy)
+    finally:
+        runner.close()
