@@ -384,7 +384,8 @@ class Loop:
         if not judged.reasons:
             space.dirty.discard(job)
             self._scheduler.settle(job)
-            self._tell(ev.JobUpToDate(self._plan.job_name(job)))
+            if not again:
+                self._tell(ev.JobUpToDate(self._plan.job_name(job)))
             return None
         if judged.missing:
             names = [self._plan.names[key] for key in judged.missing[:3]]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .plan.order import affected, graph
 from .plan.select import needed, select
-from .rebuilder import Reason
+from .rebuilder import MOST_REASONS, Reason
 from .scheduler import Scheduler
 
 if TYPE_CHECKING:
@@ -81,14 +81,19 @@ def survey(space: Workspace, ahead: Round) -> Iterator[tuple[str, Judged]]:
         unsettled = [key for key in plan.inputs(job) if plan.maker[key] in moving]
         judged = space.judge.judge(job, forced=ahead.force, unsettled=frozenset(unsettled))
         answer = WILL if judged.reasons else NO
-        upstream = [plan.names[key] for key in unsettled[:1]]
+        upstream = [plan.names[key] for key in unsettled]
         if not upstream and any(each in steps for each in plan.dynamic_before(step)):
             upstream = [slot.text for slot in plan.steps[step].inputs if slot.text][:1]
         if upstream and answer == NO:
             answer = MAY
-            judged = replace(judged, reasons=(Reason("upstream", upstream[0]),))
+            judged = replace(judged, reasons=_upstream(upstream))
         if answer != NO:
             moving.add(job)
             steps.add(step)
         yield answer, judged
         scheduler.settle(job)
+
+
+def _upstream(keys: Sequence[str]) -> tuple[Reason, ...]:
+    told = tuple(Reason("upstream", key) for key in keys[:MOST_REASONS])
+    return (*told, Reason("more", new=str(len(keys) - MOST_REASONS))) if len(keys) > MOST_REASONS else told

@@ -209,6 +209,44 @@ def test_added_input_reruns(chain: Sandbox) -> None:
     assert chain.read("c.txt") == "ONE\nTWO\nTHREE\n"
 
 
+NAMED = """
+[step.x]
+inputs = {{ left = {left}, right = {right} }}
+targets = "x.txt"
+run = "cat {{inputs.left}} > {{target}}; echo - >> {{target}}; cat {{inputs.right}} >> {{target}}"
+"""
+
+
+def test_input_moved_to_another_name_reruns(box: Sandbox) -> None:
+    box.files({"1": "1\n", "2": "2\n", "3": "3\n"})
+    box.ductfile(NAMED.format(left='["1", "2"]', right='"3"'))
+    box.build()
+    assert box.read("x.txt") == "1\n2\n-\n3\n"
+    box.ductfile(NAMED.format(left='"1"', right='["2", "3"]'))
+    box.build()
+    assert box.read("x.txt") == "1\n-\n2\n3\n"
+
+
+def test_input_named_twice_and_then_once_reruns(box: Sandbox) -> None:
+    box.files({"1": "1\n", "2": "2\n"})
+    text = "[step.x]\ninputs = {inputs}\ntargets = 'x.txt'\nrun = 'cat {{inputs}} > {{target}}'\n"
+    box.ductfile(text.format(inputs='["1", "2", "1"]'))
+    box.build()
+    assert box.read("x.txt") == "1\n2\n1\n"
+    box.ductfile(text.format(inputs='["1", "2"]'))
+    box.build()
+    assert box.read("x.txt") == "1\n2\n"
+
+
+def test_targets_that_change_places_rerun(box: Sandbox) -> None:
+    text = "[step.x]\ntargets = {targets}\nrun = 'echo 1 > {{targets[0]}}; echo 2 > {{targets[1]}}'\n"
+    box.ductfile(text.format(targets='["a", "b"]'))
+    box.build()
+    box.ductfile(text.format(targets='["b", "a"]'))
+    box.build()
+    assert (box.read("b"), box.read("a")) == ("1\n", "2\n")
+
+
 def test_input_dropped_by_a_glob_reruns(box: Sandbox) -> None:
     box.files({"raw/1": "1\n", "raw/2": "2\n", "raw/3": "3\n"})
     box.ductfile(

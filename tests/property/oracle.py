@@ -196,22 +196,34 @@ class Model:
         made: dict[str, list[str]] = {}
         maker: dict[str, str] = {}
         bad: set[str] = set()
-        dynamic_folders: dict[str, str] = {}
+        open_to: dict[str, set[str]] = {}
         for step in steps:
             made[step.name] = []
+            waits_for = self._waits_for(step, steps, open_to)
+            # The jobs of these are as many as there are matches; all others make what they make.
+            open_to[step.name] = waits_for if step.kind in ("map", "collect", "group") else set()
             for job in self._expand(step, steps, sources, made):
                 outcome.jobs.append(job)
-                needs = {maker[key] for key in job.inputs if key in maker}
-                needs |= {dynamic_folders[folder] for folder in map(_folder, step.reads) if folder in dynamic_folders}
-                outcome.needs[job.name] = needs
+                outcome.needs[job.name] = {maker[key] for key in job.inputs if key in maker} | waits_for
                 if step.kind == "group":
                     continue
                 targets = self._one(job, disk, outcome, bad, failing, only, selected)
                 made[step.name] += targets
                 maker.update(dict.fromkeys(targets, job.name))
                 if step.dynamic:
-                    dynamic_folders[step.folder] = job.name
+                    open_to[step.name] = {job.name}
         return outcome
+
+    @staticmethod
+    def _waits_for(step: Step, steps: list[Step], open_to: dict[str, set[str]]) -> set[str]:
+        """The dynamic jobs that must have run before it is known what the step reads."""
+        found: set[str] = set()
+        for slot in step.reads:
+            for other in steps:
+                by_pattern = ("*" in slot or "{" in slot) and _folder(slot) == other.folder
+                if by_pattern or slot == f"step:{other.name}" or slot == f"{other.folder}/":
+                    found |= open_to.get(other.name, set())
+        return found
 
     def _one(
         self,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ..answers import JobStatus, LastRun, StatusReport, Why
+    from ..rebuilder import Reason
     from ..reporters.plain import Place
     from ..trace.record import Failure
     from .session import Session
@@ -165,7 +166,7 @@ def _why_lines(session: Session, each: Why, place: Place) -> Iterator[str]:
         yield from _chain_lines(each, "  because of")
     if each.last is not None:
         yield from _last_lines(each.last, place)
-        if each.state == UP_TO_DATE:
+        if each.state == UP_TO_DATE and any(reason.kind != "new" for cause in each.chain for reason in cause.reasons):
             yield from _chain_lines(each, "  which came from")
     else:
         yield "  last good run: none"
@@ -177,7 +178,8 @@ def _chain_lines(each: Why, head: str) -> Iterator[str]:
     if each.chain:
         yield head
         for cause in each.chain:
-            lines = [line for reason in cause.reasons for line in reason_lines(reason)] or ["up to date"]
+            told = _past_lines if each.state == UP_TO_DATE else reason_lines
+            lines = [line for reason in cause.reasons for line in told(reason)] or ["up to date"]
             yield f"    {job_text(cause.job)}: {lines[0]}"
             yield from (f"      {line}" for line in lines[1:])
 
@@ -186,10 +188,16 @@ def _last_lines(last: LastRun, place: Place) -> Iterator[str]:
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(last.started))
     attempts = f", {last.attempts} attempts" if last.attempts > 1 else ""
     yield f"  last good run: build {last.run}, {at} ({_ago(last.started)}), took {duration(last.seconds)}{attempts}"
+    yield "    it ran because"
     for reason in last.reasons:
-        yield from (f"    {line}" for line in reason_lines(reason))
+        yield from (f"      {line}" for line in _past_lines(reason))
     if last.log:
         yield f"    log: {place.path(last.log)}"
+
+
+def _past_lines(reason: Reason) -> list[str]:
+    """A reason, told of a run that is over."""
+    return ["it had never run"] if reason.kind == "new" else reason_lines(reason)
 
 
 def _detail_lines(each: Why) -> Iterator[str]:
