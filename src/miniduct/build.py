@@ -17,7 +17,7 @@ from __future__ import annotations
 import heapq
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from . import events as ev
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 LARGE = 16 << 20
 """Bytes of targets from which on a thread reads them, so that the loop goes on."""
+LONGEST_LINE = 100_000
+"""Bytes of names that a batch may put into one command; the system takes 128 KiB as one argument."""
 ROUNDS = 100
 """A build whose dynamic targets still change after so many expansions does not converge."""
 
@@ -318,7 +320,7 @@ class Loop:
         )
         space.judge.expect(sorted(ahead.jobs, key=lambda job: -priority[job]))
         self._verdicts: dict[int, Judged] = {}
-        self._running: dict[int, Attempt] = {}
+        self._running: dict[int, list[Attempt]] = {}
         self._hashing: list[Hashing] = []
         self._retries: list[tuple[float, int, int, Judged]] = []
         self._threads: ThreadPoolExecutor | None = None
@@ -363,9 +365,35 @@ class Loop:
                 scheduler.push(job_)
                 return
             if scheduler.take(job_):
-                self._start(judged_)
+                self._start(self._batch(judged_))
             else:
                 self._verdicts[job_] = judged_
+
+    def _batch(self, first: Judged) -> list[Judged]:
+        """The stale job, and more ready ones of its step if one command may work on several. The first one holds the slot for all.
+
+        A batch is cut where its names would take more than a command line should hold.
+        """
+        scheduler = self._scheduler
+        step = self._plan.step_of(first.job)
+        batch = [first]
+        most = self._plan.steps[step].batch
+        room = LONGEST_LINE - (self._space.commands.names_length(first.job) if most > 1 else 0)
+        while len(batch) < most:
+            job = scheduler.peek()
+            if job is None or self._plan.step_of(job) != step:
+                break
+            scheduler.pop()
+            judged = self._verdicts.pop(job, None) or self._judge(job)
+            if judged is None:
+                continue
+            room -= self._space.commands.names_length(job)
+            if room < 0:
+                self._verdicts[job] = judged
+                scheduler.push(job)
+                break
+            batch.append(judged)
+        return batch
 
     def _judge(self, job: int) -> Judged | None:
         """The verdict, where the job is to be run; None where it is settled now: up to date, or failed before it could start."""
@@ -393,29 +421,47 @@ class Loop:
             return None
         return judged
 
-    def _start(self, judged: Judged) -> None:
-        job = judged.job
+    def _start(self, batch: list[Judged]) -> None:
+        holder = batch[0].job
+        ready = [judged for judged in batch if self._prepare(judged)]
+        if not ready:
+            return
+        if ready[0].job != holder:
+            # Whoever failed before the start gave the slot back.
+            self._scheduler.take(ready[0].job)
+        try:
+            attempts = self._launcher.start(ready, self._tell, self._durations.get(ready[0].job))
+        except DuctError as error:
+            for judged in ready:
+                self._launcher.undo(judged.job)
+                self._fail_before(judged.job, error.what, facts_of(error), judged.reasons)
+            return
+        self._running[attempts[0].id] = attempts
+
+    def _prepare(self, judged: Judged) -> bool:
+        """Fingerprint the inputs and make room for the targets; False where the job has failed over it."""
         try:
             self._space.judge.fingerprint_inputs(judged)
-            attempt, kept = self._launcher.start(judged, self._tell, self._durations.get(job))
+            kept = self._launcher.prepare(judged)
         except DuctError as error:
-            self._launcher.undo(job)
-            self._fail_before(job, error.what, facts_of(error), judged.reasons)
-            return
+            self._launcher.undo(judged.job)
+            self._fail_before(judged.job, error.what, facts_of(error), judged.reasons)
+            return False
         for key, path in kept:
             self._tell(ev.Kept(key, path))
-        self._running[attempt.id] = attempt
+        return True
 
     # -- waiting ------------------------------------------------------------------------------------------------------------------------
 
     def _wait(self) -> None:
         timeout = 0.25 if not self._retries else min(max(self._retries[0][0] - time.monotonic(), 0.0), 0.25)
         for event in self._runner.events(timeout):
-            attempt = self._running.pop(event.attempt)
+            attempts = self._running.pop(event.attempt)
             if isinstance(event, Lost):
-                self._failed(attempt, event.why, (), None, 0.0, 0)
+                for attempt in attempts:
+                    self._failed(attempt, event.why, (), None, 0.0)
             else:
-                self._ended(attempt, event)
+                self._ended(attempts, event)
         for hashing in [each for each in self._hashing if each.future.done()]:
             self._hashing.remove(hashing)
             self._publish(hashing.attempt, hashing.done, hashing.made, hashing.began_ns, hashing.future.result)
@@ -426,20 +472,56 @@ class Loop:
         self._space.contents.settle(before_ns=time.time_ns() - TICK_NS)
         self._builder.reporter.tick()
 
-    def _ended(self, attempt: Attempt, done: Done) -> None:
+    def _ended(self, attempts: list[Attempt], done: Done) -> None:
         if self._asked and done.code != 0:
-            self._interrupted(attempt, done)
+            attempts[0].said = done.output
+            for attempt in attempts:
+                self._interrupted(attempt, done)
             return
-        failure = failure_of(done, attempt)
-        if failure is not None:
-            self._failed(attempt, failure, (), done.code, done.seconds, done.output, timed_out=done.timed_out)
-            return
+        if len(attempts) > 1:
+            done = replace(done, seconds=done.seconds / len(attempts))
+        failure = failure_of(done, attempts[0])
+        whole = attempts if failure is None else self._made_whole(attempts)
+        failing = [attempt for attempt in attempts if attempt not in whole]
+        voice = failing[0] if failing else attempts[0]
+        voice.said = done.output
+        for attempt in whole:
+            self._made(attempt, done)
+        others = [f"its batch: {count_of(len(attempts), 'job')}, of which {len(whole)} were made whole"]
+        for attempt in failing:
+            told_by = None if attempt is voice else self._plan.job_name(voice.job)
+            facts = others if len(attempts) > 1 else []
+            self._failed(
+                attempt, failure or "", facts, done.code, done.seconds, timed_out=done.timed_out, told_by=told_by
+            )
+
+    def _made_whole(self, attempts: list[Attempt]) -> list[Attempt]:
+        """Of a batch whose command failed: the jobs whose targets are all there, without what was written last, which may be half.
+
+        This rests on what the manual asks of a command: that it writes its jobs' targets one after the other.
+        """
+        if len(attempts) == 1:
+            return []
+        written: list[tuple[Attempt, int]] = []
+        for attempt in attempts:
+            try:
+                made = self._launcher.publisher.collect(attempt.job)
+            except (NotMadeError, DuctError):
+                made = self._launcher.publisher.begun(attempt.job)
+                written.append((attempt, -max((each.stamp.ctime_ns for each in made), default=0)))
+            else:
+                written.append((attempt, max((each.stamp.ctime_ns for each in made), default=0)))
+        last = max(abs(at) for _, at in written)
+        return [attempt for attempt, at in written if 0 < at < last]
+
+    def _made(self, attempt: Attempt, done: Done) -> None:
+        """The command has made the job's targets: look at them, and publish them."""
         publisher = self._launcher.publisher
         began = time.time_ns()
         try:
             made = publisher.collect(attempt.job)
         except (NotMadeError, DuctError) as error:
-            self._failed(attempt, error.what, facts_of(error), 0, done.seconds, done.output)
+            self._failed(attempt, error.what, facts_of(error), 0, done.seconds)
             return
         if sum(each.stamp.size for each in made) < LARGE:
             self._publish(attempt, done, made, began, lambda: publisher.fingerprints(attempt.job, made))
@@ -463,7 +545,7 @@ class Loop:
         try:
             published = self._launcher.publisher.publish(attempt.judged, made, fingerprints(), began_ns, about)
         except (NotMadeError, DuctError) as error:
-            self._failed(attempt, error.what, facts_of(error), 0, done.seconds, done.output)
+            self._failed(attempt, error.what, facts_of(error), 0, done.seconds)
             return
         space.judge.drop(job)
         self._builder.over.add(self._plan.job_id(job))
@@ -487,7 +569,7 @@ class Loop:
                 published.changed,
                 attempt.number,
                 log,
-                done.output,
+                attempt.said,
                 exit_code=0,
                 targets=published.keys,
             )
@@ -503,9 +585,9 @@ class Loop:
         facts: Sequence[str],
         code: int | None,
         seconds: float,
-        output: int,
         *,
         timed_out: bool = False,
+        told_by: ev.JobName | None = None,
     ) -> None:
         job = attempt.job
         self._launcher.undo(job)
@@ -513,10 +595,11 @@ class Loop:
         if not self._stopping and may_retry(step, attempt.number, code, timed_out=timed_out):
             delay = step.backoff * 2 ** (attempt.number - 1)
             self._scheduler.release(job)
-            self._tell(ev.JobRetried(self._plan.job_name(job), attempt.number, delay, error))
+            if told_by is None:
+                self._tell(ev.JobRetried(self._plan.job_name(job), attempt.number, delay, error))
             heapq.heappush(self._retries, (time.monotonic() + delay, job, attempt.number + 1, attempt.judged))
             return
-        log = attempt.log if output else None
+        log = attempt.log if attempt.said or told_by else None
         self._record_failure(job, error, facts, attempt.judged.reasons, code, seconds, log)
         self._tell(
             ev.JobEnded(
@@ -526,10 +609,11 @@ class Loop:
                 False,
                 attempt.number,
                 log,
-                output,
+                attempt.said,
                 exit_code=code,
                 error=error,
                 facts=facts,
+                told_by=told_by,
             )
         )
         self._give_up(job)
@@ -592,5 +676,5 @@ class Loop:
         self._totals.interrupted += 1
         name = self._plan.job_name(job)
         log = attempt.log if done.output else None
-        self._tell(ev.JobEnded(name, "interrupted", done.seconds, False, attempt.number, log, done.output))
+        self._tell(ev.JobEnded(name, "interrupted", done.seconds, False, attempt.number, log, attempt.said))
         self._scheduler.fail(job)

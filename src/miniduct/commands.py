@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from .plan.columns import Plan
     from .runners.command import CommandTemplate, Rendered
 
+    Paths = list[tuple[str | None, list[str]]]
+
+
+ONE_MORE = 9
+"""Bytes that an argument takes beside its text: its end mark, and the pointer to it."""
+
 
 class Target(NamedTuple):
     """One declared target of one job: a key, or a glob (`dynamic`) whose members are known only after the run."""
@@ -49,7 +55,10 @@ class Commands:
         self._staged = staged
         self._manifests = manifests
         self._templates: dict[int, CommandTemplate] = {}
+        # Of the last job asked about: it is asked about several times in a row.
         self._given: tuple[int, Rendered] | None = None
+        self._targets: tuple[int, list[Target]] = (-1, [])
+        self._values: tuple[int, dict[str, Any]] = (-1, {})
 
     def template(self, step: int) -> CommandTemplate:
         """The compiled command of a step."""
@@ -60,14 +69,37 @@ class Commands:
 
     def targets(self, job: int) -> list[Target]:
         """The job's declared targets, in order."""
-        step = self._plan.step_of(job)
-        uses = self.template(step).uses
-        dynamic = self._plan.target_dynamic(step)
-        return [Target(text, dynamic[at], not uses(at)) for at, text in enumerate(self._plan.target_texts(job))]
+        if self._targets[0] != job:
+            step = self._plan.step_of(job)
+            uses = self.template(step).uses
+            dynamic = self._plan.target_dynamic(step)
+            texts = self._plan.target_texts(job)
+            self._targets = (job, [Target(text, dynamic[at], not uses(at)) for at, text in enumerate(texts)])
+        return self._targets[1]
 
     def render(self, job: int) -> Rendered:
         """The command as it is started, from the step's `cwd`. DuctError where it is too long for the system."""
-        return self._render(job, self._written)
+        return self._render(job, self._written, shown=False)
+
+    def render_batch(self, jobs: Sequence[int]) -> Rendered:
+        """One command for several jobs of a step: the lists hold what all of them read and make, each path once."""
+        plan = self._plan
+        number = plan.step_of(jobs[0])
+        place = _from(plan.steps[number].cwd)
+        values: dict[str, Any] = dict(self._variables)
+        values["inputs"] = _joined([self._input_paths(job, place) for job in jobs])
+        values["targets"] = _joined([self._target_paths(job, place, self._written) for job in jobs])
+        values["params"] = plan.steps[number].params
+        values["manifest"] = place(self.manifest_path(jobs[0]))
+        return self.template(number).render(values)
+
+    def names_length(self, job: int) -> int:
+        """Bytes of a command line that the names of one job of a batch take; 0 where the command gets them by a manifest only."""
+        template = self.template(self._plan.step_of(job))
+        if not template.names() & {"inputs", "targets"}:
+            return 0
+        slots = [*self._input_paths(job, str), *self._target_paths(job, str, self._written)]
+        return sum(len(os.fsencode(path)) + ONE_MORE for _, paths in slots for path in paths)
 
     def digest(self, job: int) -> bytes:
         """What identifies the command itself, whatever words the Ductfile uses for it, and wherever its targets are staged."""
@@ -93,51 +125,53 @@ class Commands:
     def _written(self, target: Target) -> str:
         return _given(target) if target.direct else self._staged(_given(target))
 
-    def _render(self, job: int, where: Callable[[Target], str]) -> Rendered:
-        plan = self._plan
-        number = plan.step_of(job)
-        step = plan.steps[number]
+    def _render(self, job: int, where: Callable[[Target], str], *, shown: bool = True) -> Rendered:
+        number = self._plan.step_of(job)
+        step = self._plan.steps[number]
         place = _from(step.cwd)
-        values: dict[str, Any] = {**self._variables, **plan.values(job)}
-        values["inputs"], values["targets"] = self._paths(job, place, where)
-        values["params"] = step.params
         template = self.template(number)
-        if template.uses_manifest:
-            values["manifest"] = place(self.manifest_path(job))
-        return template.render(values)
+        if self._values[0] != job:
+            values: dict[str, Any] = {**self._variables, **self._plan.values(job)}
+            values["inputs"] = self._input_paths(job, place)
+            values["params"] = step.params
+            if template.uses_manifest:
+                values["manifest"] = place(self.manifest_path(job))
+            self._values = (job, values)
+        values = self._values[1]
+        values["targets"] = self._target_paths(job, place, where)
+        return template.render(values, shown=shown)
 
-    def _paths(
-        self, job: int, place: Callable[[str], str], where: Callable[[Target], str]
-    ) -> tuple[list[tuple[str | None, list[str]]], list[tuple[str | None, list[str]]]]:
+    def _input_paths(self, job: int, place: Callable[[str], str]) -> Paths:
         plan = self._plan
         names = plan.names
-        step = plan.steps[plan.step_of(job)]
-        inputs = [
-            (slot.name, [place(names[key]) for key in keys]) for slot, keys in zip(step.inputs, plan.input_slots(job))
-        ]
-        targets = [(slot.name, [place(where(target))]) for slot, target in zip(step.targets, self.targets(job))]
-        return inputs, targets
+        slots = plan.steps[plan.step_of(job)].inputs
+        return [(slot.name, [place(names[key]) for key in keys]) for slot, keys in zip(slots, plan.input_slots(job))]
+
+    def _target_paths(self, job: int, place: Callable[[str], str], where: Callable[[Target], str]) -> Paths:
+        slots = self._plan.steps[self._plan.step_of(job)].targets
+        return [(slot.name, [place(where(target))]) for slot, target in zip(slots, self.targets(job))]
 
     def manifest_path(self, job: int) -> str:
-        """Where the job's manifest is written: the same path each time, so that the command stays the same."""
+        """Where the manifest of a job, or of the batch that begins with it, is written: the same path each time."""
         name = hashlib.blake2b(os.fsencode(self._plan.job_id(job)), digest_size=12).hexdigest()
         return f"{self._manifests}/{name}.jsonl"
 
-    def write_manifest(self, job: int) -> None:
-        """One line: inputs and targets as lists (tables where they are named), the wildcards' values, and the parameters."""
+    def write_manifest(self, jobs: Sequence[int]) -> None:
+        """One line a job: inputs and targets as lists (tables where they are named), the wildcards' values, and the parameters."""
         plan = self._plan
-        step = plan.steps[plan.step_of(job)]
-        inputs, targets = self._paths(job, _from(step.cwd), self._written)
-        line = {
-            "inputs": _grouped(inputs),
-            "targets": _grouped(targets),
-            "values": plan.values(job),
-            "params": dict(step.params),
-        }
-        path = self.manifest_path(job)
+        step = plan.steps[plan.step_of(jobs[0])]
+        place = _from(step.cwd)
+        path = self.manifest_path(jobs[0])
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "w", encoding="ascii") as file:
-            file.write(json.dumps(line, default=str) + "\n")
+            for job in jobs:
+                line = {
+                    "inputs": _grouped(self._input_paths(job, place)),
+                    "targets": _grouped(self._target_paths(job, place, self._written)),
+                    "values": plan.values(job),
+                    "params": dict(step.params),
+                }
+                file.write(json.dumps(line, default=str) + "\n")
 
 
 def _given(target: Target) -> str:
@@ -153,6 +187,15 @@ def _grouped(slots: Sequence[tuple[str | None, list[str]]]) -> Any:
     for name, paths in slots:
         table.setdefault(name or "", []).extend(paths)
     return table
+
+
+def _joined(jobs: Sequence[Paths]) -> Paths:
+    """The slots of several jobs of one step together: each path once, in order."""
+    slots: list[tuple[str | None, dict[str, None]]] = [(name, {}) for name, _ in jobs[0]]
+    for job in jobs:
+        for (_, joined), (_, paths) in zip(slots, job):
+            joined.update(dict.fromkeys(paths))
+    return [(name, list(joined)) for name, joined in slots]
 
 
 def _from(cwd: str) -> Callable[[str], str]:

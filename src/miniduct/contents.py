@@ -7,12 +7,14 @@ one, is that of the content with this stamp.
 
 from __future__ import annotations
 
+import threading
 import time
 from array import array
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from .model import FINGERPRINT_SIZE, Check, Stamp
+from .trace.check import differing
 from .trace.fingerprints import EXISTS_FINGERPRINT, TICK_NS, mtime_fingerprint, racy
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ ABSENT = bytes(FINGERPRINT_SIZE)
 NOT_THERE, NEVER_SEEN = -1, -2
 """Sizes that stand for a key without a stamp. The second equals nothing that a store can answer."""
 UNSEEN, KNOWN = 0, 1
+MANY = 1000
+"""Keys of one job from which on they are gone through in columns."""
 
 
 class Columns:
@@ -152,6 +156,11 @@ class Contents:
         """The fingerprints of these keys, 32 bytes each; ABSENT for those that are not there and for unsettled ones."""
         if check is Check.CONTENT and not unsettled and len(keys) > 1:
             fps, state, size = self.columns.fps, self._state, FINGERPRINT_SIZE
+            first, end = keys[0], keys[0] + len(keys)
+            if len(keys) > MANY and keys == list(range(first, end)) and UNSEEN not in state[first:end]:
+                whole = bytes(fps[first * size : end * size])
+                if ABSENT not in whole:
+                    return whole
             pieces = [bytes(fps[k * size : k * size + size]) if state[k] == KNOWN else ABSENT for k in keys]
             for at, piece in enumerate(pieces):
                 if piece == ABSENT:
@@ -159,6 +168,23 @@ class Contents:
             return b"".join(pieces)
         fingerprint = self.fingerprint
         return b"".join([ABSENT if key in unsettled else fingerprint(key, check) or ABSENT for key in keys])
+
+    def missing(self, keys: Iterable[int]) -> list[int]:
+        """Those of the keys that are not there."""
+        sizes, state = self.columns.sizes, self._state
+        return [key for key in keys if (sizes[key] < 0 or state[key] != KNOWN) and self.stamp(key) is None]
+
+    def moved(self, keys: Sequence[int]) -> list[int]:
+        """Those of the keys whose stamps are no longer those seen last."""
+        suspects = self._suspects(keys) if len(keys) > MANY else keys
+        stat, seen, names = self._store.stat, self.columns.stamp, self.names
+        return [key for key in suspects if stat(names[key]) != seen(key)]
+
+    def _suspects(self, keys: Sequence[int]) -> list[int]:
+        names = "\0".join([self.names[key] for key in keys]).encode("utf-8", "surrogateescape").split(b"\0")
+        columns = [[column[key] for key in keys] for column in self.columns.stamps]
+        # A process with threads is not forked.
+        return [keys[at] for at in differing(names, columns, 0 if threading.active_count() == 1 else 1)]
 
     def made(self, key: int, stamp: Stamp, fingerprint: bytes | None, hashed_at_ns: int) -> None:
         """A job has just made this key."""

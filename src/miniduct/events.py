@@ -76,6 +76,8 @@ class JobEnded:
     error: str | None = None
     facts: Sequence[str] = field(default=())
     targets: Sequence[str] = field(default=())
+    told_by: JobName | None = None
+    """Set where the job failed with its batch: the failed job of the batch that tells for all."""
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ class Judged:
     check: Check
     standing: dict[str, bytes] = field(default_factory=dict)
     """The targets that are there now, with their fingerprints."""
+    command: bytes = b""
+    """What identifies the command, once it is known."""
 
     def recorded(self, key: str) -> bytes | None:
         """What the last good run made of this key."""
@@ -112,7 +114,7 @@ class Judge:
             packed = b""  # never ran: what its inputs hold is asked only when it starts
         else:
             packed = contents.packed(inputs, check, unsettled)
-        missing = [key for key in inputs if key not in unsettled and contents.stamp(key) is None]
+        missing = contents.missing(inputs if not unsettled else [key for key in inputs if key not in unsettled])
         targets = plan.targets(job)
         for key in targets:
             contents.look(key)
@@ -131,7 +133,7 @@ class Judge:
             now=time.time(),
             max_age=step.max_age,
             forced=forced,
-            unsettled=frozenset(names[key] for key in unsettled if key in set(inputs)) if unsettled else frozenset(),
+            unsettled=frozenset([names[key] for key in set(inputs).intersection(unsettled)]) if unsettled else frozenset(),
         )
         reasons = judge(_past(past), present)
         standing = {name: fp for name, fp in zip(target_names, found) if fp is not None}

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 ORDINARY = re.compile(r"[\w.@%+=,-]{1,80}", re.ASCII)
 """What a log's name may hold as it is; anything else is told apart by a digest."""
 
+BATCH_LOG = re.compile(r"batch-(\d+)-\d+\.log")
+KEPT_BATCH_LOGS = 20
+"""Builds whose batches' logs are kept."""
+
 
 @dataclass
 class Attempt:
@@ -41,6 +45,8 @@ class Attempt:
     log: str
     started: float
     timeout: float | None
+    said: int = 0
+    """Bytes of output to be told with this job; of the jobs of a batch, one tells for all."""
 
 
 class Launcher:
@@ -63,49 +69,61 @@ class Launcher:
         self._run = run
         self._environments: dict[int, Mapping[str, str]] = {}
         self._masks: dict[int, tuple[bytes, ...]] = {}
+        self._swept: set[str] = set()
+        self._batches = 0
 
-    def start(
-        self, judged: Judged, tell: Callable[[Event], None], expected: float | None
-    ) -> tuple[Attempt, list[tuple[str, str]]]:
-        """Make room, and start the job's command; the attempt, and the user's copies that were put aside for it. DuctError."""
+    def prepare(self, judged: Judged) -> list[tuple[str, str]]:
+        """Make room for a job's targets; the user's copies that were put aside for it. DuctError."""
+        judged.command = self._space.commands.digest(judged.job)
+        return self.publisher.prepare(judged)
+
+    def start(self, batch: Sequence[Judged], tell: Callable[[Event], None], expected: float | None) -> list[Attempt]:
+        """Start one command for these prepared jobs of one step; an attempt for each job. DuctError: nothing was started."""
         space = self._space
-        job = judged.job
-        plan = space.plan
-        number = plan.step_of(job)
-        step = plan.steps[number]
-        rendered = space.commands.render(job)
-        kept = self.publisher.prepare(judged)
-        if space.commands.template(number).uses_manifest:
-            space.commands.write_manifest(job)
-        log = self._log(job)
-        count = self.attempts.pop(job, 1)
-        attempt = Attempt(space.next_attempt(), job, count, judged, log, time.time(), step.timeout)
+        commands = space.commands
+        jobs = [judged.job for judged in batch]
+        number = space.plan.step_of(jobs[0])
+        step = space.plan.steps[number]
+        rendered = commands.render_batch(jobs) if step.batch > 1 else commands.render(jobs[0])
+        # Names by the hundred are not worth showing: then each job's command is told as if it stood alone.
+        by_manifest = step.batch > 1 and not commands.names_length(jobs[0])
+        shown = [commands.shown(jobs[0])] * len(jobs) if by_manifest else [commands.shown(job) for job in jobs]
+        if commands.template(number).uses_manifest:
+            commands.write_manifest(jobs)
+        counts = [self.attempts.pop(job, 1) for job in jobs]
+        log = self._batch_log(jobs[0]) if step.batch > 1 else self._log(jobs[0])
+        attempt, started = space.next_attempt(), time.time()
         task = Task(
-            attempt=attempt.id,
+            attempt=attempt,
             argv=rendered.argv if rendered.script is None else space.script(rendered, step.cwd),
             log=log,
             cwd=step.cwd,
-            env=self._environment(number, count),
+            env=self._environment(number, max(counts)),
             timeout=step.timeout,
-            append=count > 1,
+            append=step.batch == 1 and counts[0] > 1,
             mask=self._mask(number),
         )
-        if count == 1:
-            self._forget_log(judged)
+        if step.batch == 1 and counts[0] == 1:
+            self._forget_log(batch[0])
         self._runner.submit(task)
-        tell(
-            ev.JobStarted(
-                plan.job_name(job),
-                judged.reasons,
-                count,
-                space.commands.shown(job),
-                log,
-                description=step.description,
-                expected=expected,
-                live=None if task.mask else self._runner.running_log(attempt.id),
+        live = None if task.mask else self._runner.running_log(attempt)
+        for at, (judged, count) in enumerate(zip(batch, counts)):
+            tell(
+                ev.JobStarted(
+                    space.plan.job_name(judged.job),
+                    judged.reasons,
+                    count,
+                    shown[at],
+                    log,
+                    description=step.description,
+                    expected=expected,
+                    live=None if at else live,
+                )
             )
-        )
-        return attempt, kept
+        return [
+            Attempt(attempt, judged.job, count, judged, log, started, step.timeout)
+            for judged, count in zip(batch, counts)
+        ]
 
     def undo(self, job: int) -> None:
         self.publisher.undo(job)
@@ -155,6 +173,16 @@ class Launcher:
             return f"{folder}/{_ordinary(step)}.log"
         return f"{folder}/{_ordinary(step)}/{_ordinary(','.join(f'{k}={v}' for k, v in values.items()))}.log"
 
+    def _batch_log(self, job: int) -> str:
+        """A batch's own log: its jobs may end up in other batches the next time. Those of long past builds are removed."""
+        plan = self._space.plan
+        folder = f"{self._space.logs}/{_ordinary(plan.steps[plan.step_of(job)].name)}"
+        if folder not in self._swept:
+            self._swept.add(folder)
+            _sweep(folder, self._run - KEPT_BATCH_LOGS)
+        self._batches += 1
+        return f"{folder}/batch-{self._run}-{self._batches}.log"
+
     def _environment(self, step: int, attempt: int) -> Mapping[str, str]:
         found = self._environments.get(step)
         if found is None:
@@ -178,6 +206,18 @@ def _ordinary(name: str) -> str:
     digest = hashlib.blake2b(os.fsencode(name), digest_size=6).hexdigest()
     plain = re.sub(r"[^\w.@%+=,-]+", "_", name, flags=re.ASCII).lstrip(".")
     return f"{plain[:80]}-{digest}"
+
+
+def _sweep(folder: str, last: int) -> None:
+    """Remove the logs of batches up to this build."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return
+    for name in names:
+        found = BATCH_LOG.fullmatch(name)
+        if found and int(found[1]) <= last:
+            os.unlink(f"{folder}/{name}")
 
 
 def failure_of(done: Done, attempt: Attempt) -> str | None:

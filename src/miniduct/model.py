@@ -105,6 +105,8 @@ class Step:
     max_age: float | None = None
     """Seconds after which a good run is stale."""
     keep: bool = False
+    batch: int = 1
+    """The most stale jobs that one command works on."""
     tags: tuple[str, ...] = ()
     description: str = ""
 

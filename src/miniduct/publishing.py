@@ -126,6 +126,16 @@ class Publisher:
 
     def collect(self, job: int) -> list[Made]:
         """What the command made, in declared order. NotMadeError where a declared target is not there."""
+        made, missing = self._present(job)
+        if missing:
+            raise self._not_made(missing)
+        return made
+
+    def begun(self, job: int) -> list[Made]:
+        """What there is of the job's targets, be it complete or not."""
+        return self._present(job)[0]
+
+    def _present(self, job: int) -> tuple[list[Made], list[Target]]:
         made: list[Made] = []
         missing: list[Target] = []
         for target in self._commands.targets(job):
@@ -143,9 +153,7 @@ class Publisher:
                 missing.append(target)
             else:
                 made.append(Made(target.text, at, stamp))
-        if missing:
-            raise self._not_made(missing)
-        return made
+        return made, missing
 
     def _members(self, target: Target) -> list[Made]:
         found = self._staging.members(target.text, staged=not target.direct)
@@ -236,7 +244,7 @@ class Publisher:
             step=step.name,
             values=plan.values(job),
             definition=self._digests[number],
-            command=self._commands.digest(job),
+            command=judged.command or self._commands.digest(job),
             check=step.check.value,
             inputs=[plan.names[key] for key in judged.inputs],
             input_fps=judged.packed,
@@ -254,11 +262,7 @@ class Publisher:
 
     def _moved(self, judged: Judged, contents: Contents) -> list[str]:
         """Inputs whose stamps are no longer those that were fingerprinted."""
-        moved = []
-        for key in judged.inputs:
-            seen = contents.columns.stamp(key)
-            if self._store.stat(self._plan.names[key]) != seen:
-                moved.append(key)
+        moved = contents.moved(judged.inputs)
         if moved:
             contents.forget(moved)
             contents.wavering.update(moved)

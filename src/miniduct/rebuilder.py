@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 MOST_REASONS = 20
 """A merge of 100,000 changed inputs is told by its first reasons and a count."""
 
+BLOCK = 256
+"""Fingerprints that are compared at once, before they are looked at one by one."""
+
 
 @dataclass(frozen=True)
 class Reason:
@@ -123,10 +126,14 @@ def _inputs(past: Past, present: Present) -> Iterator[Reason]:
 def _changed(names: Sequence[str], old: bytes, present: Present) -> Iterator[Reason]:
     new = present.input_fingerprints
     size = FINGERPRINT_SIZE
-    for at, key in enumerate(names):
-        piece = slice(at * size, at * size + size)
-        if old[piece] != new[piece] and key not in present.unsettled:
-            yield Reason("input-changed", key, short(old[piece]), short(new[piece]))
+    for start in range(0, len(names), BLOCK):
+        block = slice(start * size, (start + BLOCK) * size)
+        if old[block] == new[block]:
+            continue
+        for at, key in enumerate(names[start : start + BLOCK], start):
+            piece = slice(at * size, at * size + size)
+            if old[piece] != new[piece] and key not in present.unsettled:
+                yield Reason("input-changed", key, short(old[piece]), short(new[piece]))
 
 
 def _targets(past: Past, present: Present) -> Iterator[Reason]:

@@ -120,6 +120,8 @@ class Scheduler:
 
     def peek(self) -> int | None:
         """The job that `take` would look at first, whether or not there is room for it."""
+        while self._heap and self._heap[0][1] in self._over:
+            heapq.heappop(self._heap)
         return self._heap[0][1] if self._heap else None
 
     def pop(self) -> int | None:

@@ -29,7 +29,7 @@ from .plan.expand import expand, plan_digest, relist
 from .plan.select import needed, select
 from .stores.local import LocalStore
 from .stores.staging import Staging
-from .trace.check import check
+from .trace.check import check, kept
 from .trace.database import Traces
 from .trace.fingerprints import TICK_NS, racy
 from .trace.snapshot import FORMAT, write_snapshot
@@ -374,7 +374,8 @@ def open_workspace(
         traces = Traces(f"{where.state}/trace.db", write=False, version=__version__)
         with traces:
             _tell_notes(traces, tell)
-            yield Workspace(where, project, traces, _check(where, project), Staging(where.state), read_at_ns=0)
+            found = kept(where.state) or _check(where, project)
+            yield Workspace(where, project, traces, found, Staging(where.state), read_at_ns=0)
         return
     if where.environ.get("DUCT_RUN") == marker(where):
         raise BuildRunning(
@@ -405,7 +406,9 @@ def open_workspace(
             _tell_notes(traces, tell)
             for key, copy in staging.kept:
                 tell(ev.Kept(key, copy))
-            yield Workspace(where, project, traces, _check(where, project), staging, read_at_ns=began)
+            # Not what was found before a lock was waited for, or before what a kill left was mended.
+            checked = None if waited or crashed else kept(where.state)
+            yield Workspace(where, project, traces, checked or _check(where, project), staging, read_at_ns=began)
 
 
 def _read(where: Where) -> Project:

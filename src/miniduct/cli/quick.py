@@ -185,11 +185,12 @@ def _up_to_date(place: tuple[str, str], asked: _Asked, here: str) -> int | None:
     os.chdir(root)
     if not os.path.exists(f"{state}/snapshot"):
         return None
-    from ..trace.check import check
+    from ..trace.check import check, keep
 
     today = time.strftime("%Y-%m-%d")
     checked = check(state, tuple(asked.sets.items()), os.environ, today, time.time(), named=bool(asked.targets))
     if checked.outcome != "same" or checked.snapshot is None:
+        keep(state, checked)
         return None
     if asked.targets and not _are_known(asked.targets, checked.snapshot, os.path.relpath(_standing(asked, here), root)):
         return None

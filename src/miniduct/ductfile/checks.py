@@ -231,6 +231,10 @@ class _Command:
     def _judge(self, it: Placeholder) -> tuple[str, str | None] | None:
         """What is wrong with a placeholder, and the next move."""
         subject = f'"run" of {self.draft.spot.subject}'
+        if (self.draft.values.get("batch") or 1) > 1:
+            several = self._one_of_many(it)
+            if several is not None:
+                return f"{subject} has {it}, and a batch has many values for it", several
         if it.name in ("input", "target"):
             return self._single(it, subject)
         if it.name in ("inputs", "targets"):
@@ -242,6 +246,16 @@ class _Command:
                 return f"{subject} has {it}, and {it.name} has no parts", f"write {{{it.name}}}"
             return None
         return self._unknown(it, subject)
+
+    def _one_of_many(self, it: Placeholder) -> str | None:
+        """The next move for what has one value a job, where a command works on many jobs."""
+        if it.name in ("input", "target"):
+            return f"write {{{it.name}s}}, the list of all jobs, or {{manifest}}, a file with a line for each job"
+        if it.name in ("inputs", "targets") and it.index is not None:
+            return f"give the {it.name} names and write {{{it.name}.NAME}}, or {{manifest}}, a file with a line for each job"
+        if it.name in self.job and it.name not in RESERVED:
+            return "write {manifest}, a file with a line for each job, its values among them"
+        return None
 
     def _unknown(self, it: Placeholder, subject: str) -> tuple[str, str | None] | None:
         if self.draft.broken & {"inputs", "targets", "foreach"}:

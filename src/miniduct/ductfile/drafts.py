@@ -390,6 +390,7 @@ CONVERTERS: dict[str, Callable[[Scope, Spot, Any], Any]] = {
     "retry_on": lambda _, spot, value: values.failures(spot, value),
     "pool": lambda _, spot, value: values.text(spot, value),
     "cpus": lambda _, spot, value: values.whole(spot, value, 1),
+    "batch": lambda _, spot, value: values.whole(spot, value, 1),
     "check": _check,
     "max_age": lambda _, spot, value: values.duration(spot, value),
     "keep": lambda _, spot, value: values.truth(spot, value),

@@ -325,7 +325,7 @@ class _Reader:
             run = Run(*(_with_vars(draft, run, variables)), shell=given.get("shell") if run.text is not None else None)
         simple = {
             name: given[name]
-            for name in ("timeout", "retries", "backoff", "pool", "cpus", "check", "max_age", "keep", "description")
+            for name in ("timeout", "retries", "backoff", "pool", "cpus", "batch", "check", "max_age", "keep", "description")
             if name in given
         }
         return Step(

@@ -204,6 +204,14 @@ SETTINGS = (
         {"type": "integer", "minimum": 1},
     ),
     Setting(
+        "batch",
+        (DEFAULTS, STEP),
+        "whole number",
+        "1",
+        "How many stale jobs one command works on, at most; it gets their names as lists or by {manifest}.",
+        {"type": "integer", "minimum": 1},
+    ),
+    Setting(
         "check",
         (DEFAULTS, STEP),
         '"content", "mtime" or "exists"',
@@ -223,7 +231,7 @@ SETTINGS = (
     Setting("tags", (DEFAULTS, STEP), "text or list", "none", "Names for groups of steps: `duct build tag:x`.", _TEXTS),
 )
 
-LATER = ("batch", "copy", "memory", "notify", "python")
+LATER = ("copy", "memory", "notify", "python")
 """Settings of a step that are meant to come."""
 
 FOREIGN = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
+from functools import cached_property
 from itertools import accumulate, chain, compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -224,7 +225,7 @@ class Plan:
         self._moves: dict[int, list[int]] | None = None
         self._makers_inside: dict[int, set[int]] | None = None
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """Key number to key."""
         return self._names.all()

@@ -7,6 +7,7 @@ traces' database, so its form is a format: a change of it makes jobs rerun only 
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
@@ -51,7 +52,7 @@ def _named(step: Step) -> set[str]:
 
 def canonical(value: object) -> str:
     """JSON with sorted keys and without blanks; what JSON does not have (dates) as text with its type."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=_plain)
+    return _encode(value)
 
 
 def _plain(value: object) -> object:
@@ -62,6 +63,9 @@ def _plain(value: object) -> object:
     return list(value) if isinstance(value, (tuple, set, frozenset)) else str(value)
 
 
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_plain).encode
+
+
 def definition_digest(text: str) -> bytes:
     """32 bytes that identify a definition."""
     return blake3(text.encode()).digest()
@@ -69,10 +73,16 @@ def definition_digest(text: str) -> bytes:
 
 def command_digest(words: Sequence[str], definition_text: str) -> bytes:
     """32 bytes that identify what a job's command does: its words and what surrounds it, not how they were spelt in the Ductfile."""
+    return blake3(f"[{canonical(words)},{_surroundings(definition_text)}]".encode()).digest()
+
+
+@lru_cache(maxsize=256)
+def _surroundings(definition_text: str) -> str:
+    """The definition without the words of the command: the same for all jobs of a step."""
     about = json.loads(definition_text)
     for name in COMMAND:
         about.pop(name, None)
-    return blake3(canonical([list(words), about]).encode()).digest()
+    return canonical(about)
 
 
 def differences(old: str, new: str) -> list[Difference]:

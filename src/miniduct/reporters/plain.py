@@ -234,6 +234,8 @@ class PlainReporter:
             told = self._output.ended(event) and self._streams.same
         if event.status == "failed":
             self.tally.failed += 1
+            if event.told_by is not None:
+                return
             self._failures.append(event)
             self._failure(event, running.event if running else None, told=told)
             self._after_failure = False

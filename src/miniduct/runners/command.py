@@ -33,6 +33,7 @@ ARGUMENT_LIMIT = 131_072
 """Bytes of one argument with its end mark: MAX_ARG_STRLEN of Linux, which no setting changes."""
 
 _BARE = re.compile(r"[A-Za-z0-9_@%+:,./-]+")
+_BARE_WORDS = re.compile(rf"{_BARE.pattern}(?: {_BARE.pattern})*")
 _BARE_IN_QUOTES = re.compile(r"[A-Za-z0-9_@%+:,./= -]*")
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+:,./=-]*")
 _NUMBER = re.compile(r"-[0-9]+(\.[0-9]+)?")
@@ -80,6 +81,7 @@ class CommandTemplate:
             self._compile_list(run.argv or ())
         else:
             self._compile_text(run.text, run.shell)
+        self._elements = [_constant(element) for element in self._list_elements]
         self._shell = list(run.shell or strict_shell())
         self._bash = shell_name(self._shell) == "bash"
         places = [part for parts in (self._text, *self._list_elements) for part in parts if not isinstance(part, str)]
@@ -162,15 +164,21 @@ class CommandTemplate:
 
     # --- rendering
 
-    def render(self, values: Mapping[str, Any]) -> Rendered:
+    def render(self, values: Mapping[str, Any], *, shown: bool = True) -> Rendered:
         """The command for a job's values: texts by name, `inputs` and `targets` as lists of (slot's name, paths), `params`, `manifest`.
 
         DuctError where a value cannot be written in its place, or where the command is longer than the system takes.
+        `shown`: is the text for the user wanted as well?
         """
-        if self._list_elements:
-            argv = [word for element in self._list_elements for word in self._words(element, values)]
+        if self._elements:
+            argv: list[str] = []
+            for element in self._elements:
+                if isinstance(element, str):
+                    argv.append(element)
+                else:
+                    argv += self._words(element, values)
             self._check_size(argv)
-            return Rendered(argv, argv, " ".join(map(shown_word, argv)))
+            return Rendered(argv, argv, " ".join(map(shown_word, argv)) if shown else "")
         script = "".join([part if isinstance(part, str) else self._written(part, values) for part in self._text])
         normal = script
         if self._normal is not self._text:
@@ -189,6 +197,10 @@ class CommandTemplate:
             return str(spot.placeholder)
         found = self._values(place, values)
         if spot.quote == "none":
+            if spot.bare and len(found) > 1:
+                joined = " ".join(found)
+                if _are_bare(joined, len(found)) and KEYWORDS.isdisjoint(found):
+                    return joined
             written = [self._word(value, bare=spot.bare) for value in found]
             return " ".join(written) if written or not spot.glued else "''"
         joined = " ".join(found)
@@ -340,6 +352,12 @@ def _gives(placeholder: Placeholder, step: Step, slot: int) -> bool:
     return placeholder.name == "targets" or slot == 0
 
 
+def _constant(element: list[str | _Place]) -> str | list[str | _Place]:
+    """The argument itself, where it has no placeholder."""
+    texts = [part for part in element if isinstance(part, str)]
+    return "".join(texts) if len(texts) == len(element) else element
+
+
 def _split_words(parts: Sequence[str | _Place]) -> list[list[str | _Place]]:
     """The words of a text without shell syntax."""
     words: list[list[str | _Place]] = []
@@ -356,6 +374,11 @@ def _split_words(parts: Sequence[str | _Place]) -> list[list[str | _Place]]:
                 words[-1].append(piece) if within else words.append([piece])
                 within = True
     return words
+
+
+def _are_bare(joined: str, words: int) -> bool:
+    """Is each of the words joined by blanks plain? One look for 100,000 of them."""
+    return bool(_BARE_WORDS.fullmatch(joined)) and joined.count(" ") == words - 1
 
 
 def _as_path(value: str, *, command: bool) -> str:

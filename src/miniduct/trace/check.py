@@ -60,6 +60,25 @@ class Checked:
         self.why_unknown = why_unknown
 
 
+_kept: tuple[str, str, Checked] | None = None
+
+
+def keep(state: str, checked: Checked) -> None:
+    """Hand what was found on to whoever opens the project next: 200,000 stats are done once."""
+    global _kept
+    _kept = os.getcwd(), state, checked
+
+
+def kept(state: str) -> Checked | None:
+    """What was handed on for the state folder, once; None where nothing was, or where the snapshot is another one by now."""
+    global _kept
+    found, _kept = _kept, None
+    if found is None or found[:2] != (os.getcwd(), state):
+        return None
+    checked = found[2]
+    return checked if checked.snapshot is not None and checked.snapshot.is_at(f"{state}/snapshot") else None
+
+
 def check(
     state: str,
     sets: Sequence[tuple[str, str]],

@@ -100,6 +100,14 @@ class Snapshot:
         """What was dumped of the plan."""
         return marshal.loads(self._part(4))
 
+    def is_at(self, path: str) -> bool:
+        """Is it still the file at the path? A new one replaces the old one as a whole."""
+        try:
+            mine, there = os.fstat(self._fd), os.stat(path)
+        except OSError:
+            return False
+        return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
+
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
