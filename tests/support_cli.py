@@ -100,8 +100,8 @@ class Engine:
     @contextmanager
     def open_workspace(self, _where: FakeWhere, *, write: bool, tell: Callable[[Event], None]) -> Iterator[Any]:
         self._asked("open", write, tell is not None)
-        plan = SimpleNamespace(jobs=6, warnings=self.warnings)
-        yield SimpleNamespace(project=SimpleNamespace(steps=("a", "b")), plan=plan)
+        project, plan = SimpleNamespace(steps=("a", "b")), SimpleNamespace(jobs=6)
+        yield SimpleNamespace(project=project, plan=plan, warnings=lambda: self.warnings)
 
 
 def install(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,10 @@ class Disk:
     def fingerprint(self, key: str) -> bytes | None:
         return bytes(32) if self.stat(key) else None
 
+    def names(self, folder: str) -> list[str] | None:
+        names = self.folders.get(folder)
+        return None if names is None else list(names)
+
     def list(self, folder: str) -> list[Entry] | None:
         self.listed.append(folder)
         names = self.folders.get(folder)

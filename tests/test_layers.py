@@ -29,7 +29,7 @@ LAYERS = [
     ("trace",),
     ("stores",),
     ("ductfile",),
-    ("shell",),
+    ("modules", "shell"),
     ("template",),
     ("model",),
     ("errors", "text"),

@@ -67,6 +67,16 @@ class Cause:
 
     job: JobName
     reasons: Sequence[Reason]
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True)
+class LogRow:
+    """The log of a job's last run, good, failed or interrupted; None where it said nothing, and not `ran` where there was no run."""
+
+    job: JobName
+    path: str | None
+    ran: bool = True
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .publishing import Made
     from .rebuilder import Reason
     from .runners.base import Runner
+    from .runners.shell import LocalRunner
     from .survey import Round
     from .workspace import Where
 
@@ -121,7 +122,7 @@ def _dry_run(where: Where, options: Options, reporter: Reporter, began: float) -
 
 
 def _tell_warnings(space: Workspace, reporter: Reporter) -> None:
-    for text, facts in space.plan.warnings:
+    for text, facts in space.warnings():
         reporter.tell(ev.Warned(text, facts))
 
 
@@ -133,6 +134,17 @@ def slots(options: Options) -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:
         return os.cpu_count() or 1
+
+
+def _runner(space: Workspace, slots: int, grace: float) -> LocalRunner:
+    """The runner of this machine; one that calls functions only where there are any."""
+    if any(step.call is not None for step in space.plan.steps):
+        from .runners.python import PythonRunner
+
+        return PythonRunner(space.logs, slots=slots, grace=grace)
+    from .runners.shell import LocalRunner
+
+    return LocalRunner(space.logs, slots=slots, grace=grace)
 
 
 @dataclass
@@ -168,8 +180,6 @@ class Builder:
         self._unwritten = False
 
     def build(self) -> int:
-        from .runners.shell import LocalRunner
-
         space = self._space
         ahead = plan_ahead(space, self._options.targets, force=self._options.force)
         _tell_warnings(space, self._reporter)
@@ -178,7 +188,7 @@ class Builder:
         interrupted = False
         if ahead.jobs:
             run = self._begin_run()
-            runner = LocalRunner(space.logs, slots=self._slots, grace=self._options.grace)
+            runner = _runner(space, self._slots, self._options.grace)
             try:
                 with Interrupts(runner.wake) as interrupts:
                     interrupted = self._rounds(ahead, jobs, run, runner, interrupts)

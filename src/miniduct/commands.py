@@ -6,15 +6,17 @@ target that the command writes without a placeholder is direct, and guarded.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shlex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from blake3 import blake3
+
 from .errors import DuctError
 from .plan.definition import command_digest
 from .plan.patterns import glob
+from .runners.call import CallTemplate, grouped
 from .runners.command import compile_command
 
 if TYPE_CHECKING:
@@ -54,17 +56,18 @@ class Commands:
         self._definitions = definitions
         self._staged = staged
         self._manifests = manifests
-        self._templates: dict[int, CommandTemplate] = {}
+        self._templates: dict[int, CommandTemplate | CallTemplate] = {}
         # Of the last job asked about: it is asked about several times in a row.
         self._given: tuple[int, Rendered] | None = None
         self._targets: tuple[int, list[Target]] = (-1, [])
         self._values: tuple[int, dict[str, Any]] = (-1, {})
 
-    def template(self, step: int) -> CommandTemplate:
-        """The compiled command of a step."""
+    def template(self, step: int) -> CommandTemplate | CallTemplate:
+        """The compiled command of a step, or its function."""
         found = self._templates.get(step)
         if found is None:
-            found = self._templates[step] = compile_command(self._plan.steps[step])
+            about = self._plan.steps[step]
+            found = self._templates[step] = compile_command(about) if about.call is None else CallTemplate(about)
         return found
 
     def targets(self, job: int) -> list[Target]:
@@ -108,7 +111,7 @@ class Commands:
     def shown(self, job: int) -> str:
         """The command as a user would type it in the project's root; "" where it cannot be rendered."""
         step = self._plan.steps[self._plan.step_of(job)]
-        if step.run is None:
+        if step.group:
             return ""
         try:
             text = self._as_given(job).shown
@@ -145,7 +148,12 @@ class Commands:
         plan = self._plan
         names = plan.names
         slots = plan.steps[plan.step_of(job)].inputs
-        return [(slot.name, [place(names[key]) for key in keys]) for slot, keys in zip(slots, plan.input_slots(job))]
+        paths = [[names[key] for key in keys] for keys in plan.input_slots(job)]
+        if place is not _plain:
+            paths = [[place(path) for path in each] for each in paths]
+        elif any(path[-1:] == "/" for each in paths for path in each):
+            paths = [[_plain(path) for path in each] for each in paths]
+        return [(slot.name, each) for slot, each in zip(slots, paths)]
 
     def _target_paths(self, job: int, place: Callable[[str], str], where: Callable[[Target], str]) -> Paths:
         slots = self._plan.steps[self._plan.step_of(job)].targets
@@ -153,7 +161,7 @@ class Commands:
 
     def manifest_path(self, job: int) -> str:
         """Where the manifest of a job, or of the batch that begins with it, is written: the same path each time."""
-        name = hashlib.blake2b(os.fsencode(self._plan.job_id(job)), digest_size=12).hexdigest()
+        name = blake3(os.fsencode(self._plan.job_id(job))).hexdigest(length=12)
         return f"{self._manifests}/{name}.jsonl"
 
     def write_manifest(self, jobs: Sequence[int]) -> None:
@@ -166,8 +174,8 @@ class Commands:
         with open(path, "w", encoding="ascii") as file:
             for job in jobs:
                 line = {
-                    "inputs": _grouped(self._input_paths(job, place)),
-                    "targets": _grouped(self._target_paths(job, place, self._written)),
+                    "inputs": grouped(self._input_paths(job, place)),
+                    "targets": grouped(self._target_paths(job, place, self._written)),
                     "values": plan.values(job),
                     "params": dict(step.params),
                 }
@@ -179,16 +187,6 @@ def _given(target: Target) -> str:
     return (glob(target.text).folder or ".") if target.dynamic else target.text
 
 
-def _grouped(slots: Sequence[tuple[str | None, list[str]]]) -> Any:
-    """A flat list, or a table of lists where the slots have names."""
-    if not any(name for name, _ in slots):
-        return [path for _, paths in slots for path in paths]
-    table: dict[str, list[str]] = {}
-    for name, paths in slots:
-        table.setdefault(name or "", []).extend(paths)
-    return table
-
-
 def _joined(jobs: Sequence[Paths]) -> Paths:
     """The slots of several jobs of one step together: each path once, in order."""
     slots: list[tuple[str | None, dict[str, None]]] = [(name, {}) for name, _ in jobs[0]]
@@ -198,10 +196,15 @@ def _joined(jobs: Sequence[Paths]) -> Paths:
     return [(name, list(joined)) for name, joined in slots]
 
 
+def _plain(key: str) -> str:
+    """How a key looks from the root."""
+    return key[:-1] if key[-1:] == "/" and key != "/" else key
+
+
 def _from(cwd: str) -> Callable[[str], str]:
     """How a key looks from the folder that the command runs in. A folder key loses its slash: commands add their own."""
     if cwd in (".", ""):
-        return lambda key: key[:-1] if key[-1:] == "/" and key != "/" else key
+        return _plain
     inside = f"{cwd}/"
 
     def place(key: str) -> str:

@@ -18,7 +18,7 @@ from .trace.check import differing
 from .trace.fingerprints import EXISTS_FINGERPRINT, TICK_NS, mtime_fingerprint, racy
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from .stores.base import Store
 
@@ -49,13 +49,11 @@ class Columns:
     def carried(self, numbers: Sequence[int]) -> Columns:
         """The same for other keys: `numbers` holds each one's number here, or -1."""
         new = Columns.blank(len(numbers))
-        size, fps = FINGERPRINT_SIZE, self.fps
-        pairs = [(at, old) for at, old in enumerate(numbers) if old >= 0]
-        for mine, its in zip(self.stamps, new.stamps):
-            for at, old in pairs:
-                its[at] = mine[old]
-        for at, old in pairs:
-            new.fps[at * size : at * size + size] = fps[old * size : old * size + size]
+        size = FINGERPRINT_SIZE
+        for start, old, length in _runs(numbers):
+            for mine, its in zip(self.stamps, new.stamps):
+                its[start : start + length] = mine[old : old + length]
+            new.fps[start * size : (start + length) * size] = self.fps[old * size : (old + length) * size]
         return new
 
     @property
@@ -79,6 +77,19 @@ class Columns:
             self.sizes[key], self.mtimes[key], self.ctimes[key], self.inodes[key] = stamp
         at = key * FINGERPRINT_SIZE
         self.fps[at : at + FINGERPRINT_SIZE] = fingerprint or ABSENT
+
+
+def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """The parts of the list that count up one by one, without its -1: place, first number, length."""
+    start, end = 0, len(numbers)
+    while start < end:
+        first, at = numbers[start], start + 1
+        if first >= 0:
+            further = first - start
+            while at < end and numbers[at] == further + at:
+                at += 1
+            yield start, first, at - start
+        start = at
 
 
 class Contents:
@@ -198,6 +209,14 @@ class Contents:
         """These keys may have changed: look at the store when asked for them."""
         for key in keys:
             self._state[key] = UNSEEN
+
+    def take_over(self, other: Contents, number: Callable[[str], int | None]) -> None:
+        """What is in doubt about keys of a former plan is in doubt about them here."""
+        for old, at in other._racy.items():
+            new = number(other.names[old])
+            if new is not None and self.columns.stamp(new) is not None:
+                self._racy[new] = at
+        self.wavering.update(new for old in other.wavering if (new := number(other.names[old])) is not None)
 
     def settle(self, *, before_ns: int) -> None:
         """Hash those racy keys once more that were hashed before this time: their tick is over (docs/design.md, "Stamps and fingerprints")."""

@@ -21,6 +21,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+LONGEST_LINE = 160
+"""Letters of a line of the Ductfile that a message shows."""
+
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -75,10 +78,32 @@ class Mistake:
         lines = [f"{self.file}:{self.line}: {self.what}"]
         if self.width:
             number = f"{self.line:4d}"
-            before = "".join("\t" if c == "\t" else " " for c in self.source[: self.column - 1])
-            lines += [f"{number} | {self.source}", f"{' ' * len(number)} | {before}{'^' * self.width}"]
+            source, before, marked = _clipped(self.source, self.column - 1, self.width)
+            pad = "".join("\t" if char == "\t" else " " * _columns(char) for char in before)
+            carets = "^" * max(1, _columns(marked))
+            lines += [f"{number} | {source}", f"{' ' * len(number)} | {pad}{carets}"]
         tail = [*self.facts, self.hint] if self.hint else list(self.facts)
         return "\n".join([*lines, *(f"  {line}" for text in tail for line in text.split("\n"))])
+
+
+def _clipped(source: str, start: int, width: int) -> tuple[str, str, str]:
+    """What of a line is shown, the part of it before the marked letters, and these: a line too long for a terminal is cut around them."""
+    marked = source[start : start + width]
+    if len(source) <= LONGEST_LINE:
+        return source, source[:start], marked
+    first = max(0, min(start - LONGEST_LINE // 4, len(source) - LONGEST_LINE))
+    last = first + LONGEST_LINE
+    head, tail = "…" * (first > 0), "…" * (last < len(source))
+    return f"{head}{source[first:last]}{tail}", head + source[first:start], source[start : min(start + width, last)]
+
+
+def _columns(text: str) -> int:
+    """How many columns of a terminal the text takes."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
 
 
 class DuctfileError(DuctError):

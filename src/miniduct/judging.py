@@ -42,6 +42,8 @@ class Judged:
     """The targets that are there now, with their fingerprints."""
     command: bytes = b""
     """What identifies the command, once it is known."""
+    through: dict[str, str] = field(default_factory=dict)
+    """Direct targets that the command writes through a symbolic link, and where it leads."""
 
     def recorded(self, key: str) -> bytes | None:
         """What the last good run made of this key."""
@@ -133,7 +135,10 @@ class Judge:
             now=time.time(),
             max_age=step.max_age,
             forced=forced,
-            unsettled=frozenset([names[key] for key in set(inputs).intersection(unsettled)]) if unsettled else frozenset(),
+            check=step.check,
+            unsettled=frozenset([names[key] for key in set(inputs).intersection(unsettled)])
+            if unsettled
+            else frozenset(),
         )
         reasons = judge(_past(past), present)
         standing = {name: fp for name, fp in zip(target_names, found) if fp is not None}
@@ -162,4 +167,5 @@ def _past(trace: Trace | None) -> Past | None:
         targets=trace.targets,
         target_fingerprints=trace.target_fps,
         ended=trace.started + trace.seconds,
+        check=Check(trace.check),
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import signal
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from blake3 import blake3
 
 from . import events as ev
 from .publishing import Publisher
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .events import Event
     from .judging import Judged
     from .model import Step
+    from .plan.columns import Plan
     from .rebuilder import Reason
     from .runners.base import Done, Runner
     from .workspace import Workspace
@@ -91,11 +93,12 @@ class Launcher:
         if commands.template(number).uses_manifest:
             commands.write_manifest(jobs)
         counts = [self.attempts.pop(job, 1) for job in jobs]
-        log = self._batch_log(jobs[0]) if step.batch > 1 else self._log(jobs[0])
+        log = self._batch_log(jobs[0]) if step.batch > 1 else log_path(self._space.logs, self._space.plan, jobs[0])
         attempt, started = space.next_attempt(), time.time()
         task = Task(
             attempt=attempt,
             argv=rendered.argv if rendered.script is None else space.script(rendered, step.cwd),
+            call=rendered.call,
             log=log,
             cwd=step.cwd,
             env=self._environment(number, max(counts)),
@@ -164,15 +167,6 @@ class Launcher:
             except OSError:
                 pass
 
-    def _log(self, job: int) -> str:
-        plan = self._space.plan
-        step = plan.steps[plan.step_of(job)].name
-        values = plan.values(job)
-        folder = self._space.logs
-        if not values:
-            return f"{folder}/{_ordinary(step)}.log"
-        return f"{folder}/{_ordinary(step)}/{_ordinary(','.join(f'{k}={v}' for k, v in values.items()))}.log"
-
     def _batch_log(self, job: int) -> str:
         """A batch's own log: its jobs may end up in other batches the next time. Those of long past builds are removed."""
         plan = self._space.plan
@@ -203,7 +197,7 @@ class Launcher:
 def _ordinary(name: str) -> str:
     if ORDINARY.fullmatch(name) and not name.startswith("."):
         return name
-    digest = hashlib.blake2b(os.fsencode(name), digest_size=6).hexdigest()
+    digest = blake3(os.fsencode(name)).hexdigest(length=6)
     plain = re.sub(r"[^\w.@%+=,-]+", "_", name, flags=re.ASCII).lstrip(".")
     return f"{plain[:80]}-{digest}"
 
@@ -218,6 +212,15 @@ def _sweep(folder: str, last: int) -> None:
         found = BATCH_LOG.fullmatch(name)
         if found and int(found[1]) <= last:
             os.unlink(f"{folder}/{name}")
+
+
+def log_path(folder: str, plan: Plan, job: int) -> str:
+    """Where a job's own log lies in the folder of logs."""
+    step = plan.steps[plan.step_of(job)].name
+    values = plan.values(job)
+    if not values:
+        return f"{folder}/{_ordinary(step)}.log"
+    return f"{folder}/{_ordinary(step)}/{_ordinary(','.join(f'{k}={v}' for k, v in values.items()))}.log"
 
 
 def failure_of(done: Done, attempt: Attempt) -> str | None:

@@ -140,8 +140,6 @@ class Lock:
 
 
 def _myself() -> str:
-    import socket
-
     words = " ".join(["duct", *sys.argv[1:]])
     command = "".join(char if char.isprintable() else "?" for char in words)[:200]
-    return f"process {os.getpid()} on {socket.gethostname()}, started {time.strftime('%Y-%m-%d %H:%M:%S')}: {command}\n"
+    return f"process {os.getpid()} on {os.uname().nodename}, started {time.strftime('%Y-%m-%d %H:%M:%S')}: {command}\n"

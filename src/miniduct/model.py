@@ -73,14 +73,34 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Call:
+    """A Python function: what `python = "module:function"` means.
+
+    `root` is the folder that its modules are searched in first, relative to the project's root. `takes` are the names of the arguments that it is
+    given; None where only the function itself, once imported, can tell.
+    """
+
+    module: str
+    function: str
+    root: str = "."
+    takes: tuple[str, ...] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.function}"
+
+
+@dataclass(frozen=True)
 class Step:
-    """One entry of the Ductfile. `run` is None for a group: a name for its inputs."""
+    """One entry of the Ductfile. Its action is `run` or `call`; a group, a name for its inputs, has neither."""
 
     name: str
     location: Location
     inputs: tuple[Slot, ...] = ()
     targets: tuple[Slot, ...] = ()
     run: Run | None = None
+    call: Call | None = None
+    code: tuple[tuple[str, str], ...] = ()
+    """The project's modules that `call` rests on, each with a digest of its code; its own module is the first."""
     run_location: Location | None = None
     after: tuple[str, ...] = ()
     foreach: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -110,13 +130,19 @@ class Step:
     tags: tuple[str, ...] = ()
     description: str = ""
 
+    @property
+    def group(self) -> bool:
+        """Is it a name for its inputs, with nothing to be done?"""
+        return self.run is None and self.call is None
+
 
 @dataclass(frozen=True)
 class Project:
     """What a Ductfile says: the steps in the order of the file, and what plain `duct build` makes.
 
     `root` is the absolute folder of the Ductfile; `files` are the Ductfiles read, the main one first, relative to the root; `default` is empty
-    where every step is meant. `today` is the date that a `foreach` used, if one did.
+    where every step is meant. `today` is the date that a `foreach` used, if one did. `code_files` are those that the steps' `code` rests on, relative
+    to the root; some need not exist.
     """
 
     root: str
@@ -126,6 +152,9 @@ class Project:
     pools: Mapping[str, int] = field(default_factory=dict)
     vars: Mapping[str, str] = field(default_factory=dict)
     today: str | None = None
+    code_files: tuple[str, ...] = ()
+    warnings: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """What the Ductfile says but hardly means: a line with its place, and facts."""
 
     def step(self, name: str) -> Step:
         """The step of that name; KeyError where there is none."""

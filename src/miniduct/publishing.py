@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import StoreError
 from .model import FINGERPRINT_SIZE, Check, Stamp
+from .plan.patterns import glob
 from .text import nearest, shown
 from .trace.fingerprints import mtime_fingerprint
 from .trace.record import Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from .commands import Commands, Target
     from .contents import Contents
@@ -96,16 +97,35 @@ class Publisher:
         job = judged.job
         step = self._plan.steps[self._plan.step_of(job)]
         targets = self._commands.targets(job)
-        users = [target.text for target in targets if target.direct and self._is_users(judged, target.text)]
-        kept = [(key, self._staging.keep_aside(key)) for key in users]
+        kept: list[tuple[str, str]] = []
+        direct = [target.text for target in targets if target.direct]
+        members: set[str] = set()
+        if direct:
+            static = {target.text for target in targets if not target.dynamic}
+            members = {self._plan.names[key] for key in self._plan.targets(job)} - static
+            judged.through, links = self._links(judged, [text for text in direct if text in static])
+            kept = [
+                (key, self._staging.keep_aside(key))
+                for key in [*direct, *sorted(self._direct_members(targets, members))]
+                if key not in links and self._is_users(judged, key)
+            ]
         self._staging.prepare(
             self._plan.job_id(job),
             staged=[target.text for target in targets if not target.direct],
-            direct=[target.text for target in targets if target.direct],
+            direct=direct,
             keep=step.keep,
             dynamic={target.text for target in targets if target.dynamic},
+            members=members,
+            others=lambda key: self._is_others(job, key),
+            through=judged.through,
         )
         return kept
+
+    @staticmethod
+    def _direct_members(targets: Sequence[Target], members: set[str]) -> set[str]:
+        """Those of a job's known members that its command writes in their places."""
+        patterns = [glob(target.text) for target in targets if target.dynamic and target.direct]
+        return {key for key in members if any(pattern.matches(key) for pattern in patterns)}
 
     @staticmethod
     def _is_users(judged: Judged, key: str) -> bool:
@@ -113,11 +133,59 @@ class Publisher:
         standing = judged.standing.get(key)
         return standing is not None and standing != judged.recorded(key)
 
+    def _is_others(self, job: int, key: str) -> bool:
+        """Is the key what another job makes, by the plan or since this build began?"""
+        plan = self._plan
+        number = plan.key(key)
+        if number is not None and plan.maker[number] not in (-1, job):
+            return True
+        return self._staging.claims.get(key, plan.job_id(job)) != plan.job_id(job)
+
+    def _links(self, judged: Judged, keys: Iterable[str]) -> tuple[dict[str, str], set[str]]:
+        """The targets to be written through a symbolic link in their place, with where it leads; and those whose link is
+        to be replaced, though a job made a target there before: its destination stays, so nothing is lost.
+
+        StoreError for the user's link to a folder in the place of a file.
+        """
+        through: dict[str, str] = {}
+        replaced: set[str] = set()
+        past = judged.past
+        for key in keys:
+            place = self._staging.leads(key)
+            if place is None:
+                continue
+            known = past is not None and key in past.targets
+            if self._may_write_through(judged, key, place):
+                through[key] = place
+            elif known:
+                replaced.add(key)
+            elif os.path.isdir(place) and key[-1:] != "/":
+                raise StoreError(
+                    f"cannot put {shown(key)} into its place: a link to a folder is there",
+                    hint="move it away, or give the target another name",
+                )
+        return through, replaced
+
+    def _may_write_through(self, judged: Judged, key: str, place: str) -> bool:
+        """Is what the link leads to duct's own: written there by the last run, or not there when the first one began?
+
+        A link that the job itself made, or that the user put in the place of a target, may lead to anything of the user's. What the plan knows
+        by another name is never written to.
+        """
+        past = judged.past
+        if any(self._plan.key(each) is not None for each in (place, place.rstrip("/"), f"{place.rstrip('/')}/")):
+            return False
+        if past is not None and past.through.get(key) == place:
+            return True
+        if past is not None and key in past.targets and key not in past.through:
+            return False
+        return self._staging.is_free(place)
+
     def undo(self, job: int) -> None:
         """A failed attempt: remove what it left, and put back the last good copies of targets that it wrote to directly."""
         targets = self._commands.targets(job)
         if any(target.direct for target in targets):
-            self._staging.restore(self._plan.job_id(job))
+            self._staging.restore(self._plan.job_id(job), lambda key: self._is_others(job, key))
         self._staging.discard(
             self._plan.job_id(job),
             [target.text for target in targets if not target.direct],
@@ -140,7 +208,7 @@ class Publisher:
         missing: list[Target] = []
         for target in self._commands.targets(job):
             if target.dynamic:
-                members = self._members(target)
+                members = self._members(job, target)
                 made += members
                 if not members:
                     missing.append(target)
@@ -155,8 +223,11 @@ class Publisher:
                 made.append(Made(target.text, at, stamp))
         return made, missing
 
-    def _members(self, target: Target) -> list[Made]:
-        found = self._staging.members(target.text, staged=not target.direct)
+    def _members(self, job: int, target: Target) -> list[Made]:
+        if target.direct:
+            found = self._staging.made(self._plan.job_id(job), target.text, lambda key: self._is_others(job, key))
+        else:
+            found = self._staging.members(target.text, staged=True)
         stamped = [(key, at, self._store.stat(at)) for key, at in found]
         return [Made(key, at, stamp) for key, at, stamp in stamped if stamp is not None]
 
@@ -212,19 +283,29 @@ class Publisher:
         by_content = step.check is Check.CONTENT
         trace = self._trace(judged, made, found, about)
         before = dict(zip(judged.past.targets, split(judged.past.target_fps))) if judged.past else {}
-        kept = self._keep_users_copies(judged, dict(zip([each.key for each in made], found)), made)
+        through, links = self._links(judged, [each.key for each in made if each.at != each.key])
+        direct = judged.through.items()
+        trace.through = {**through, **{key: place for key, place in direct if self._staging.leads(key) == place}}
+        kept = self._keep_users_copies(judged, dict(zip([each.key for each in made], found)), made, links)
         if by_content:
             self._traces.record(trace)
-        self._staging.publish([(each.key, each.at) for each in made if each.at != each.key])
-        stamps = self._learn(made, found if by_content else None, hashed_at_ns)
+        try:
+            self._staging.publish([(each.key, each.at) for each in made if each.at != each.key], through)
+        except StoreError:
+            if by_content:
+                self._take_back(judged)
+            raise
+        stamps = self._learn(job, made, found if by_content else None, hashed_at_ns)
         if not by_content:
             trace.target_fps = b"".join(mtime_fingerprint(stamp) for stamp in stamps)
             self._traces.record(trace)
         if any(target.direct for target in self._commands.targets(job)):
-            self._staging.commit(plan.job_id(job))
+            kept += self._staging.commit(plan.job_id(job))
         now = dict(zip(trace.targets, split(trace.target_fps)))
         left = self._remove_former_members(job, before, now)
         dynamic = plan.is_dynamic(job)
+        if dynamic:
+            self._staging.claims.update(dict.fromkeys(now, plan.job_id(job)))
         return Published(
             changed=before != now,
             keys=list(now),
@@ -233,6 +314,13 @@ class Publisher:
             kept=kept,
             left=left,
         )
+
+    def _take_back(self, judged: Judged) -> None:
+        """The run was recorded, but its targets did not get into their places: what the run before made stands there."""
+        if judged.past is not None:
+            self._traces.record(judged.past)
+        else:
+            self._traces.forget([self._plan.job_id(judged.job)])
 
     def _trace(self, judged: Judged, made: Sequence[Made], found: Sequence[bytes], about: Recording) -> Trace:
         plan = self._plan
@@ -268,19 +356,24 @@ class Publisher:
             contents.wavering.update(moved)
         return [self._plan.names[key] for key in moved]
 
-    def _keep_users_copies(self, judged: Judged, now: dict[str, bytes], made: Sequence[Made]) -> list[tuple[str, str]]:
-        """Put aside what stands in the place of a staged target and is neither what duct made nor what it is about to put there."""
+    def _keep_users_copies(
+        self, judged: Judged, now: dict[str, bytes], made: Sequence[Made], links: Collection[str]
+    ) -> list[tuple[str, str]]:
+        """Put aside what stands in the place of a staged target and is neither what duct made nor what it is about to put there.
+
+        What one of the `links` leads to stays where it is.
+        """
         kept = []
+        job = judged.job
         for each in made:
-            if each.at == each.key:
+            if each.at == each.key or each.key in links:
                 continue
-            number = self._plan.key(each.key)
+            number = self._number(job, each.key)
             stamp = self._store.stat(each.key)
             if stamp is None:
                 continue
-            if number is not None and self._contents.columns.stamp(number) == stamp:
-                standing = judged.standing.get(each.key)
-            else:
+            standing = judged.standing.get(each.key)
+            if standing is None or number is None or self._contents.columns.stamp(number) != stamp:
                 standing = self._store.fingerprint(each.key)
             recorded = judged.recorded(each.key)
             if judged.past is not None and judged.check is not Check.CONTENT:
@@ -289,13 +382,21 @@ class Publisher:
                 kept.append((each.key, self._staging.keep_aside(each.key)))
         return kept
 
-    def _learn(self, made: Sequence[Made], found: Sequence[bytes] | None, hashed_at_ns: int) -> list[Stamp]:
+    def _number(self, job: int, key: str) -> int | None:
+        """The number of a key that the job made. Those of all keys are looked up only for a dynamic target."""
+        plan = self._plan
+        if plan.is_dynamic(job):
+            return plan.key(key)
+        names = plan.names
+        return next((number for number in plan.targets(job) if names[number] == key), None)
+
+    def _learn(self, job: int, made: Sequence[Made], found: Sequence[bytes] | None, hashed_at_ns: int) -> list[Stamp]:
         stamps = []
         for at, each in enumerate(made):
             stamp = self._store.stat(each.key)
             if stamp is None:
                 raise StoreError(f"{shown(each.key)} vanished while it was published")
-            number = self._plan.key(each.key)
+            number = self._number(job, each.key)
             if number is not None:
                 # Written to between its hashing and now: what was hashed is not what is there.
                 same = stamp.size == each.stamp.size and stamp.mtime_ns == each.stamp.mtime_ns
@@ -310,7 +411,7 @@ class Publisher:
             return []
         left = []
         for key in before.keys() - now.keys():
-            if self._store.stat(key) is None:
+            if self._store.stat(key) is None or self._is_others(job, key):
                 continue
             if self._store.fingerprint(key) == before[key]:
                 self._staging.remove(key)

@@ -9,13 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .model import FINGERPRINT_SIZE
+from .model import FINGERPRINT_SIZE, Check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 MOST_REASONS = 20
 """A merge of 100,000 changed inputs is told by its first reasons and a count."""
+
+STRICTNESS = {Check.EXISTS: 0, Check.MTIME: 1, Check.CONTENT: 2}
 
 BLOCK = 256
 """Fingerprints that are compared at once, before they are looked at one by one."""
@@ -26,9 +28,9 @@ class Reason:
     """One reason to run a job, as data.
 
     `kind` is one of: "new" (never ran), "forced", "input-changed", "input-added", "input-removed", "input-order", "target-missing",
-    "target-edited", "target-added", "command", "params", "env", "settings" (what of the definition changed), "expired" (`max_age`), "upstream"
-    (a job that makes an input will or may run), "more" (`new` is the number of further reasons). `key` is the input, target, parameter or variable
-    meant; `old` and `new` are short texts, where there are any.
+    "target-edited", "target-added", "command", "code", "params", "env", "settings" (what of the definition changed), "expired" (`max_age`),
+    "upstream" (a job that makes an input will or may run), "more" (`new` is the number of further reasons). `key` is the input, target,
+    parameter, variable or module meant; `old` and `new` are short texts, where there are any.
     """
 
     kind: str
@@ -48,12 +50,14 @@ class Past:
     targets: Sequence[str]
     target_fingerprints: bytes
     ended: float
+    check: Check = Check.CONTENT
 
 
 @dataclass(frozen=True)
 class Present:
     """What is there now. `unsettled` holds inputs whose makers have yet to run: their content is not compared.
 
+    `check` is what the step asks for; the fingerprints are those of the past's check, so that they can be compared.
     `target_fingerprints` has None for a target that is not there. `command` is asked only where the definition differs (rendering 100,000
     commands to judge them would cost more than the judging); `differences` then tells what of the definition differs.
     """
@@ -68,6 +72,7 @@ class Present:
     now: float
     max_age: float | None = None
     forced: bool = False
+    check: Check = Check.CONTENT
     unsettled: frozenset[str] = field(default=frozenset())
 
 
@@ -78,6 +83,7 @@ def judge(past: Past | None, present: Present) -> tuple[Reason, ...]:
         return (first, Reason("forced")) if present.forced else (first,)
     reasons = [
         *(_definition(past, present)),
+        *(_check(past, present)),
         *(_inputs(past, present)),
         *(_targets(past, present)),
         *(_age(past, present)),
@@ -97,6 +103,12 @@ def _definition(past: Past, present: Present) -> Iterator[Reason]:
         yield Reason(kind, key, old, new)
     if not differences:
         yield Reason("command")
+
+
+def _check(past: Past, present: Present) -> Iterator[Reason]:
+    """A trace answers for its own check and for laxer ones; a stricter one asks for what it does not hold."""
+    if STRICTNESS[past.check] < STRICTNESS[present.check]:
+        yield Reason("settings", "check", past.check.value, present.check.value)
 
 
 def _inputs(past: Past, present: Present) -> Iterator[Reason]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from .template import Placeholder
 
+_ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\x1b": "\\e"}
 Quote = Literal["none", "single", "double", "comment"]
 Mistakes = list[tuple[str, int, int]]
 
@@ -137,11 +138,23 @@ def normalise(text: str, shell: Sequence[str] | None = None) -> str:
 def quote(value: str, *, bash: bool = False) -> str:
     """The value as one word of a POSIX shell, always in quotes.
 
-    For bash a line break is written as `\\n`: after some mistakes in a text it goes on at the next line, and no line may begin within a value.
+    For bash whatever is not printable is written as an escape. A line break, because after some mistakes in a text bash goes on at the next line,
+    and no line may begin within a value; the others, because the text is shown to users, whose terminals obey them.
     """
-    if bash and "\n" in value:
-        return "$'" + value.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n") + "'"
+    if bash and not value.isprintable():
+        return f"$'{''.join(map(_escaped, value))}'"
     return "'" + value.replace("'", "'\\''") + "'"
+
+
+def _escaped(char: str) -> str:
+    """A letter of `$'…'`. Bytes, not code points: those would depend on the locale."""
+    if char in "\\'":
+        return f"\\{char}"
+    if char.isprintable():
+        return char
+    if char in _ESCAPES:
+        return _ESCAPES[char]
+    return "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogateescape"))
 
 
 def shell_name(shell: Sequence[str] | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,24 +18,26 @@ from .answers import (
     JobStatus,
     KeyRow,
     LastRun,
+    LogRow,
     StatusReport,
     StepRow,
     Why,
 )
 from .errors import UsageError
 from .events import JobName
+from .launching import log_path
 from .plan.select import needed, select
 from .rebuilder import Reason
 from .survey import WILL, plan_ahead, survey, total
 from .workspace import open_workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from .answers import ListRow
     from .events import Event
     from .judging import Judged
-    from .trace.record import Trace
+    from .trace.record import Failure, Trace
     from .workspace import Where, Workspace
 
 LONGEST_CHAIN = 50
@@ -50,7 +53,7 @@ def _reading(where: Where, notes: list[str] | None = None) -> Iterator[Workspace
 
     with open_workspace(where, write=False, tell=tell) as space:
         if notes is not None:
-            notes += ["\n".join([text, *(f"  {fact}" for fact in facts)]) for text, facts in space.plan.warnings]
+            notes += ["\n".join([text, *(f"  {fact}" for fact in facts)]) for text, facts in space.warnings()]
         yield space
 
 
@@ -81,11 +84,13 @@ def why(where: Where, target: str) -> list[Why]:
         verdicts = {judged.job: (answer, judged) for answer, judged in survey(space, ahead)}
         roots = _roots(space, target)
         if not roots:
-            raise UsageError(
-                f'"{target}" is a file that no step makes', hint="`duct why` answers for targets and steps"
-            )
+            raise _source(target, "why")
         failures = space.traces.failures()
-        return [_why(space, job, verdicts, failures.get(space.plan.job_id(job))) for job in roots]
+        return [_why(space, job, verdicts, failures) for job in roots]
+
+
+def _source(target: str, verb: str) -> UsageError:
+    return UsageError(f'"{target}" is a file that no step makes', hint=f"`duct {verb}` answers for targets and steps")
 
 
 def _roots(space: Workspace, target: str) -> list[int]:
@@ -93,15 +98,16 @@ def _roots(space: Workspace, target: str) -> list[int]:
     return list(range(space.plan.jobs)) if selection.jobs is None else list(selection.jobs)
 
 
-def _why(space: Workspace, job: int, verdicts: dict[int, tuple[str, Judged]], failure: object) -> Why:
-    from .trace.record import Failure
-
+def _why(
+    space: Workspace, job: int, verdicts: dict[int, tuple[str, Judged]], failures: Mapping[str, Failure]
+) -> Why:
     plan = space.plan
+    failure = failures.get(plan.job_id(job))
     answer, judged = verdicts.get(job, ("no", None))
     past = judged.past if judged else space.judge.trace(job)
     reasons = judged.reasons if judged else ()
     state = UP_TO_DATE if answer == "no" else FAILED if failure else STALE if answer == WILL else MAY
-    chain = _chain_now(space, job, verdicts) if answer != "no" else _chain_then(space, past)
+    chain = _chain_now(space, job, verdicts, failures) if answer != "no" else _chain_then(space, past)
     last = None
     if past is not None:
         told = tuple(Reason(*each) for each in past.reasons)
@@ -112,14 +118,16 @@ def _why(space: Workspace, job: int, verdicts: dict[int, tuple[str, Judged]], fa
         reasons,
         chain,
         last,
-        failure if isinstance(failure, Failure) else None,
+        failure,
         space.commands.shown(job),
         [plan.names[key] for key in plan.inputs(job)],
         plan.target_texts(job),
     )
 
 
-def _chain_now(space: Workspace, job: int, verdicts: dict[int, tuple[str, Judged]]) -> list[Cause]:
+def _chain_now(
+    space: Workspace, job: int, verdicts: dict[int, tuple[str, Judged]], failures: Mapping[str, Failure]
+) -> list[Cause]:
     """From job to job through the first input that is not settled, to one that is stale by itself."""
     chain: list[Cause] = []
     seen = {job}
@@ -132,7 +140,7 @@ def _chain_now(space: Workspace, job: int, verdicts: dict[int, tuple[str, Judged
             break
         job = next((each for each in above if verdicts[each][0] == WILL), above[0])
         seen.add(job)
-        chain.append(Cause(plan.job_name(job), verdicts[job][1].reasons))
+        chain.append(Cause(plan.job_name(job), verdicts[job][1].reasons, failures.get(plan.job_id(job))))
     return chain
 
 
@@ -202,7 +210,7 @@ def _step_rows(space: Workspace, jobs: Sequence[int], *, everything: bool) -> It
     for number, step in enumerate(space.project.steps):
         if everything or counts[number]:
             texts = [slot.text for slot in step.targets]
-            yield StepRow(step.name, counts[number], step.description, texts, step.tags, step.run is None)
+            yield StepRow(step.name, counts[number], step.description, texts, step.tags, step.group)
 
 
 def _key_rows(space: Workspace, jobs: Sequence[int], *, sources: bool) -> Iterator[KeyRow]:
@@ -221,18 +229,28 @@ def _key_rows(space: Workspace, jobs: Sequence[int], *, sources: bool) -> Iterat
         yield KeyRow(plan.names[key], maker, readers.get(key, 0))
 
 
-def logs(where: Where, target: str) -> list[tuple[JobName, str]]:
-    """The logs of the last runs of a target's jobs, good or failed; jobs that said nothing are left out."""
+def logs(where: Where, target: str) -> list[LogRow]:
+    """The logs of the last runs of a target's jobs."""
     with _reading(where) as space:
         failures = space.traces.failures()
-        found = []
-        for job in _roots(space, target):
-            failure = failures.get(space.plan.job_id(job))
-            past = space.judge.trace(job)
-            log = failure.log if failure else past.log if past else None
-            if log:
-                found.append((space.plan.job_name(job), log))
-        return found
+        roots = _roots(space, target)
+        if target and not roots:
+            raise _source(target, "log")
+        return [_log_row(space, job, failures.get(space.plan.job_id(job))) for job in roots]
+
+
+def _log_row(space: Workspace, job: int, failure: Failure | None) -> LogRow:
+    past = space.judge.trace(job)
+    log = failure.log if failure else past.log if past else None
+    interrupted = log_path(space.logs, space.plan, job)
+    try:
+        written = os.stat(interrupted).st_mtime
+    except OSError:
+        written = 0.0
+    # A run that was interrupted leaves its log, and no word about itself.
+    if written > max(failure.when if failure else 0.0, past.started + past.seconds if past else 0.0):
+        log = interrupted
+    return LogRow(space.plan.job_name(job), log, ran=bool(past or failure or log))
 
 
 # -- graph ----------------------------------------------------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ def parse(text: str, *, is_key: bool) -> Template:
     while found := _SIGN.search(text, at):
         literal.append(text[at : found.start()])
         at = found.end()
-        if _means_something(found, is_key):
+        if _means_something(found, is_key=is_key):
             _add(parts, literal)
             parts.append(_placeholder(found))
         elif found["name"] or found["open"]:
@@ -77,7 +77,17 @@ def parse(text: str, *, is_key: bool) -> Template:
     return Template(tuple(parts))
 
 
-def _means_something(found: re.Match[str], is_key: bool) -> bool:
+def strays(text: str) -> list[tuple[int, int]]:
+    """Where a brace of a key opens, is not written twice, and begins no placeholder: from it to the brace that closes it, or to the text's end."""
+    found = []
+    for sign in _SIGN.finditer(text):
+        if sign[0] not in ("}", "{{") and not _means_something(sign, is_key=True):
+            end = text.find("}", sign.start())
+            found.append((sign.start(), end + 1 if end >= 0 else len(text)))
+    return found
+
+
+def _means_something(found: re.Match[str], *, is_key: bool) -> bool:
     name = found["name"]
     return bool(name) and name.isidentifier() and (is_key or not found["deep"])
 

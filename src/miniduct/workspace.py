@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from blake3 import blake3
+
 from . import __version__, ductfile
 from . import events as ev
 from .commands import Commands
@@ -26,6 +28,8 @@ from .model import Stamp
 from .plan.columns import Folder, Plan
 from .plan.definition import definition, definition_digest
 from .plan.expand import expand, plan_digest, relist
+from .plan.listing import Listing
+from .plan.matching import other_jobs, same_jobs
 from .plan.select import needed, select
 from .stores.local import LocalStore
 from .stores.staging import Staging
@@ -122,8 +126,10 @@ class Workspace:
         self._attempts = 0
         self._counted: int | None = None
         self._checked = checked
+        self._listing: Listing | None = None
         self._read_at_ns = read_at_ns
         self._files = [(path, _stamp_of(path)) for path in project.files]
+        self._code = [(path, _stamp_of(path) or ()) for path in project.code_files]
         self._plan_digest = plan_digest(project)
         self.definitions = [definition(step, where.environ, project.vars) for step in project.steps]
         self.digests = [definition_digest(text) for text in self.definitions]
@@ -133,8 +139,10 @@ class Workspace:
 
     def _open(self) -> None:
         snapshot = self._checked.snapshot
-        if snapshot is None:
-            self._settle_on(self._expand(self.traces.made_keys()), Columns.blank(0), None, None)
+        if snapshot is None or not snapshot.is_whole():
+            plan = self._expand(self.traces.made_keys())
+            self._use(plan, Columns.blank(len(plan.names)), None)
+            self.dirty = set(range(plan.jobs))
             return
         header = snapshot.header
         old = Plan.load(self.project.steps, snapshot.plan(), snapshot.names)
@@ -142,7 +150,8 @@ class Workspace:
         changed = set(self._checked.changed)
         same = header["plan_digest"] == self._plan_digest
         if same:
-            folders = relist(old, self.store, self._checked.folders)
+            self._listing = Listing(self.store)
+            folders = relist(old, self.store, self._checked.folders, self._listing)
             if folders is not None:
                 for at, folder in zip(self._checked.folders, folders):
                     old.folders[at] = folder
@@ -152,42 +161,42 @@ class Workspace:
                 self._note_definitions(header)
                 return
         dirty = set(_unpack(header["dirty"]))
-        self._replan(old, columns, changed, dirty if same else None)
+        self._replan(old, columns, changed, dirty, None if same else header["steps"])
         self._note_definitions(header)
 
     def _expand(self, once_made: Iterable[str]) -> Plan:
         made = once_made if isinstance(once_made, (set, frozenset)) else set(once_made)
-        return expand(self.project, self.store, members=self.traces.members, once_made=made)
+        listing, self._listing = self._listing, None
+        return expand(self.project, self.store, members=self.traces.members, once_made=made, listing=listing)
 
-    def _replan(self, old: Plan, columns: Columns, changed: set[int], dirty: set[int] | None) -> None:
-        """Expand again, and carry over what is known. `dirty` None: the steps read or make other keys now, so every job is to be judged."""
+    def _replan(
+        self, old: Plan, columns: Columns, changed: set[int], dirty: set[int], names: Sequence[str] | None = None
+    ) -> None:
+        """Expand again, and carry over what is known. `names` are those of the old steps, where they are other ones."""
         maker = old.maker
         made = {name for name, job in zip(old.names, maker) if job >= 0}
         made.update(old.orphans)
-        self._settle_on(self._expand(made), columns, (old, changed), dirty)
+        if self._checked.snapshot is not None and self._checked.snapshot.header["run"] != self._last_run():
+            made.update(self.traces.made_keys())  # a build was killed after the snapshot: it made more than this knows
+        self._carry_over(self._expand(made), columns, old, changed, dirty, names)
 
-    def _settle_on(
-        self, plan: Plan, columns: Columns, before: tuple[Plan, set[int]] | None, dirty: set[int] | None
+    def _carry_over(
+        self,
+        plan: Plan,
+        columns: Columns,
+        old: Plan,
+        changed: set[int],
+        dirty: set[int],
+        names: Sequence[str] | None,
     ) -> None:
-        if before is None:
-            self._use(plan, Columns.blank(len(plan.names)), None)
-            self.dirty = set(range(plan.jobs))
-            return
-        old, changed = before
         numbers = dict(zip(old.names, range(len(old.names))))
         places = [numbers.get(name, -1) for name in plan.names]
+        del numbers
         now_changed = {at for at, number in enumerate(places) if number < 0 or number in changed}
         self._use(plan, columns.carried(places), now_changed)
-        if dirty is None:
-            self.dirty = set(range(plan.jobs))
-            return
-        kept = set(places)
-        gone = {number for number in range(len(old.names)) if number not in kept}
-        # A key that is no longer read changes its readers, though nothing of what they still read has changed.
-        old_dirty = {old.job_id(job) for job in dirty | old.readers(gone)}
-        known = set(map(old.job_id, range(old.jobs)))
-        ids = map(plan.job_id, range(plan.jobs))
-        self.dirty = {job for job, job_id in enumerate(ids) if job_id in old_dirty or job_id not in known}
+        same = same_jobs(plan, old, places, by_id=names is None)
+        self.dirty = {job for job, was in enumerate(same) if was < 0 or was in dirty}
+        self.dirty |= other_jobs(plan, old, places, same, names or [step.name for step in plan.steps])
 
     def _use(self, plan: Plan, columns: Columns, changed: set[int] | None) -> None:
         self.plan = plan
@@ -202,20 +211,28 @@ class Workspace:
 
     def _note_definitions(self, header: Mapping[str, object]) -> None:
         """Jobs whose step says something else now, or whose age may be over, are to be judged."""
-        known = header["definitions"]
+        known, ages, checks = header["definitions"], header["ages"], header["checks"]
         assert isinstance(known, dict)
+        assert isinstance(ages, dict)
+        assert isinstance(checks, dict)
         expires = header["expires"]
         over = isinstance(expires, (int, float)) and not header["saved"] <= time.time() < expires  # type: ignore[operator]
         for number, (step, digest) in enumerate(zip(self.project.steps, self.digests)):
-            if known.get(step.name) != digest or (over and step.max_age is not None):
+            aged = step.max_age is not None and (over or ages.get(step.name) != step.max_age)
+            if known.get(step.name) != digest or aged or checks.get(step.name) != step.check.value:
                 self.dirty.update(range(self.plan.first[number], self.plan.first[number + 1]))
 
     def expand_again(self) -> None:
         """The members of a dynamic target changed: make the plan anew, in the midst of a build."""
-        changed = set(self.contents.unsettled())
+        before = self.contents
+        changed = set(before.unsettled())
         self._replan(self.plan, self.contents.columns, changed, self.dirty | self.plan.readers(self.contents.wavering))
+        self.contents.take_over(before, self.plan.key)
 
     # -- a build ------------------------------------------------------------------------------------------------------------------------
+
+    def _last_run(self) -> int:
+        return next((each.run for each in self.traces.runs(1)), 0)
 
     def begin_run(self) -> int:
         """Note that a build runs; its number."""
@@ -237,17 +254,19 @@ class Workspace:
 
     def script(self, rendered: Rendered, cwd: str) -> list[str]:
         """A command text too long for one argument, as a file that the shell runs; the words to start."""
-        import hashlib
-
         text = rendered.script or ""
         folder = f"{self.state}/scripts"
         os.makedirs(folder, exist_ok=True)
         data = os.fsencode(text)
-        path = f"{folder}/{hashlib.blake2b(data, digest_size=12).hexdigest()}.sh"
+        path = f"{folder}/{blake3(data).hexdigest(length=12)}.sh"
         with open(path, "wb") as file:
             file.write(data)
         place = path if cwd in ("", ".") else os.path.relpath(path, cwd)
         return [*rendered.argv, place]
+
+    def warnings(self) -> list[tuple[str, tuple[str, ...]]]:
+        """What the Ductfile and the plan have to remark, each a line and facts."""
+        return [*self.project.warnings, *self.plan.warnings]
 
     def orphans(self) -> list[str]:
         """Targets that a job made once, that no job makes any more, and that still exist."""
@@ -273,10 +292,14 @@ class Workspace:
             "files": [
                 (path, None if stamp is None or racy(Stamp(*stamp), self._read_at_ns) else stamp)
                 for path, stamp in self._files
+            ]
+            + [
+                (path, None if stamp and racy(Stamp(*stamp), self._read_at_ns) else stamp) for path, stamp in self._code
             ],
             "env": sorted(self._counted_env().items()),
             "today": self.project.today,
             "saved": time.time(),
+            "run": self._last_run(),
             "expires": self._expires(),
             "dirty": _pack(self.dirty),
             "folders": [(folder.name, folder.stamp) for folder in plan.folders],
@@ -286,6 +309,8 @@ class Workspace:
             "left": self._left(),
             "default_jobs": self._default_jobs(),
             "plan_digest": self._plan_digest,
+            "checks": {step.name: step.check.value for step in self.project.steps},
+            "ages": {step.name: step.max_age for step in self.project.steps if step.max_age is not None},
             "definitions": {step.name: digest for step, digest in zip(self.project.steps, self.digests)},
         }
         write_snapshot(

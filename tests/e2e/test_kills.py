@@ -286,3 +286,31 @@ def test_waiting_build_can_be_interrupted(box: Sandbox) -> None:
     assert "Traceback" not in result.err
     box.open_gate()
     assert box.finish(first).code == 0
+
+
+def test_what_a_killed_build_made_is_an_orphan_and_no_input(box: Sandbox) -> None:
+    """The snapshot is older than the kill: what was made since is known from the traces alone."""
+    box.write("raw/1", "one\n")
+    box.ductfile(
+        """
+        [step.clean]
+        inputs = "raw/{n}"
+        targets = "clean/{n}"
+        run = '''cp {input} {target}; [ ! -e "$GATE" ] || [ {n} != 3 ] || kill -9 $PPID; sleep 0.05'''
+
+        [step.all]
+        inputs = "clean/*"
+        targets = "all"
+        run = "cat {inputs} > {target}"
+        """
+    )
+    box.build()
+    box.write("raw/2", "two\n")
+    box.write("raw/3", "three\n")
+    box.open_gate()
+    assert box.duct("build", "-j1").code != 0
+    assert box.exists("clean/2")
+    box.remove("raw/2")
+    box.remove("raw/3")
+    box.build()
+    assert box.read("all") == "one\n"

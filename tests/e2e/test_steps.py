@@ -759,9 +759,7 @@ def test_job_without_targets_runs_when_its_inputs_change(box: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("setting", "word"),
     [
-        ("python = 'module:function'", "python"),
         ("copy = true", "copy"),
-        ("run = 'true'\nbatch = 500", "batch"),
         ("run = 'true'\nnotify = 'x'", "notify"),
         ("run = 'true'\nmemory = '1GB'", "memory"),
         ("run = 'true'\ninputs = 'gs://bucket/x'", "gs://"),

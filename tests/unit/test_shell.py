@@ -287,3 +287,20 @@ def test_commands_with_one_normal_form_say_the_same(snippets: list[str], data: s
         return
     for shell in SHELLS:
         assert said(shell, text) == said(shell, other) == said(shell, form)
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("new\nline", r"$'new\nline'"),
+        ("\x1b[31mred", r"$'\e[31mred'"),
+        ("bad\udcff\udcfe.csv", r"$'bad\xff\xfe.csv'"),
+        ("right\u202eleft", r"$'right\xe2\x80\xaeleft'"),
+        ("it's \\ \t", r"$'it\'s \\ \t'"),
+        ("é ü", "'é ü'"),
+    ],
+)
+def test_bash_reads_the_value_from_text_that_no_terminal_obeys(value: str, written: str) -> None:
+    assert quote(value, bash=True) == written
+    done = subprocess.run(["bash", "-c", f"printf %s {written}"], capture_output=True, check=True)
+    assert os.fsdecode(done.stdout) == value

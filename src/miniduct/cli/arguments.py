@@ -89,7 +89,9 @@ WHERE = (
 )
 SAYING = (
     Flag(("-q", "--quiet"), "failures only"),
-    Flag(("-v", "--verbose"), "more: whole commands, jobs that are up to date, all reasons", "count"),
+    Flag(
+        ("-v", "--verbose"), "more: whole commands, all reasons, jobs that were looked at and are up to date", "count"
+    ),
     Flag(("--json",), "JSON Lines on stdout, for programs"),
     Flag(
         ("--color",),
@@ -182,7 +184,7 @@ _SPEC = {
         "The steps with the number of their jobs; with a flag, jobs or files instead.",
         (
             ("duct list", "the steps"),
-            ("duct list --jobs clean", "the jobs of one step"),
+            ("duct list --jobs clean", "the jobs of a step, and those that it needs"),
             ("duct list --keys -0 | xargs -0 ls -l", "all files that steps make"),
         ),
     ),
@@ -341,17 +343,11 @@ def parser_for(verb: str, parser: argparse.ArgumentParser | None = None) -> argp
 
 
 def _add_words(parser: argparse.ArgumentParser, spec: Words) -> None:
-    choices = {"shell": list(SHELLS), "verb": list(VERBS)}.get(spec.words or "")
-    action = parser.add_argument("words", nargs="*", metavar=spec.words, help=argparse.SUPPRESS)
-    if choices:
-        action.choices = None
-        action.complete = {}  # type: ignore[attr-defined]
-    else:
-        action.complete = _FILES  # type: ignore[attr-defined]
+    parser.add_argument("words", nargs="*", metavar=spec.words, help=argparse.SUPPRESS)
 
 
-_FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f", "fish": ""}
-"""What shtab calls a file's name, without importing it."""
+WORDS_WITH_CHOICES = {"shell": SHELLS, "verb": tuple(VERBS)}
+"""What the words of a verb can be, where that is not for the Ductfile to say."""
 
 
 def _add(group: argparse._ArgumentGroup, flag: Flag) -> None:
@@ -361,7 +357,7 @@ def _add(group: argparse._ArgumentGroup, flag: Flag) -> None:
     elif flag.kind == "count":
         group.add_argument(*flag.names, action="count", default=argparse.SUPPRESS, help=flag.help + note)
     else:
-        action = group.add_argument(
+        group.add_argument(
             *flag.names,
             dest=flag.dest,
             action="append" if flag.kind == "many" else "store",
@@ -370,8 +366,6 @@ def _add(group: argparse._ArgumentGroup, flag: Flag) -> None:
             type=_converter(flag.convert),
             help=flag.help + note,
         )
-        if flag.metavar in ("FILE", "DIR"):
-            action.complete = _FILES  # type: ignore[attr-defined]
 
 
 def _converter(convert: Callable[[str], Any]) -> Callable[[str], Any]:

@@ -163,29 +163,34 @@ def _why_lines(session: Session, each: Why, place: Place) -> Iterator[str]:
         yield f"  last attempt: {_failure_text(each.failure, place)}"
         yield from (f"    {clean_line(line)}" for fact in each.failure.facts for line in fact.split("\n"))
     if each.state != UP_TO_DATE:
-        yield from _chain_lines(each, "  because of")
+        yield from _chain_lines(each, "  because of", place)
     if each.last is not None:
         yield from _last_lines(each.last, place)
         if each.state == UP_TO_DATE and any(reason.kind != "new" for cause in each.chain for reason in cause.reasons):
-            yield from _chain_lines(each, "  which came from")
+            yield from _chain_lines(each, "  which came from", place)
     else:
         yield "  last good run: none"
     if session.verbose:
         yield from _detail_lines(each)
 
 
-def _chain_lines(each: Why, head: str) -> Iterator[str]:
+def _chain_lines(each: Why, head: str, place: Place) -> Iterator[str]:
     if each.chain:
         yield head
         for cause in each.chain:
             told = _past_lines if each.state == UP_TO_DATE else reason_lines
             lines = [line for reason in cause.reasons for line in told(reason)] or ["up to date"]
+            if cause.failure is not None and each.state != UP_TO_DATE:
+                lines = [_failure_text(cause.failure, place)]
             yield f"    {job_text(cause.job)}: {lines[0]}"
             yield from (f"      {line}" for line in lines[1:])
 
 
 def _last_lines(last: LastRun, place: Place) -> Iterator[str]:
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(last.started))
+    if [reason.kind for reason in last.reasons] == ["accepted"]:
+        yield f"  accepted in build {last.run}, {at} ({_ago(last.started)}): nothing was run"
+        return
     attempts = f", {last.attempts} attempts" if last.attempts > 1 else ""
     yield f"  last good run: build {last.run}, {at} ({_ago(last.started)}), took {duration(last.seconds)}{attempts}"
     yield "    it ran because"
@@ -222,8 +227,8 @@ def log(session: Session) -> int:
 
     where = session.where()
     place = session.place(where)
-    found = [(job, path) for target in session.words for job, path in logs(where, target)]
-    there = [(job, path) for job, path in found if os.path.isfile(path)]
+    found = [row for target in session.words for row in logs(where, target)]
+    there = [(row.job, row.path) for row in found if row.path is not None and os.path.isfile(row.path)]
     if session.json:
         for job, path in there:
             session.answer_json("log", {"job": job, "path": path})
@@ -240,5 +245,6 @@ def log(session: Session) -> int:
             shutil.copyfileobj(file, sys.stdout.buffer)
         sys.stdout.buffer.flush()
     if not there:
-        session.say(f"{', '.join(map(shown, session.words))} said nothing")
+        said = "said nothing" if any(row.ran for row in found) else "never ran"
+        session.say(f"{', '.join(map(shown, session.words))} {said}")
     return EXIT_OK

@@ -93,7 +93,8 @@ def _list_json(session: Session, row: ListRow) -> None:
 
 def _list_steps(session: Session, rows: list[StepRow]) -> None:
     if not rows:
-        session.say("there are no steps")
+        asked = ", ".join(map(shown, session.words))
+        session.say(f"no step makes {asked}: it is a source" if asked else "there are no steps")
         return
     names = [shown(row.step) for row in rows]
     numbers = ["group" if row.group else count(row.jobs, "job") for row in rows]

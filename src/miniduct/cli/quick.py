@@ -124,7 +124,7 @@ def _asked(words: Sequence[str], environ: Mapping[str, str]) -> _Asked | None:
         name, equals, value = word.partition("=") if word.startswith("--") else (word, "", "")
         what = _VALUE.get(name)
         if what is None:
-            if word[:2] == "-j" and word[2:].isdigit():
+            if word[:2] == "-j" and word[2:].isdigit() and int(word[2:]) > 0:
                 continue
             return None
         if not equals:

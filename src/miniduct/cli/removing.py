@@ -84,10 +84,16 @@ def _agreed(session: Session, wanted: Sequence[Removal]) -> bool:
             f"nothing was removed: {_amount(wanted)} to remove, and nobody to ask",
             hint="-y removes without asking, -n only lists",
         )
+    if not session.words and any(each.job is not None and each.job.step == "clean" for each in wanted):
+        session.say('to build the step "clean": duct build clean')
     sys.stdout.flush()
     sys.stderr.write(f"remove {_amount(wanted)}? [y/N] ")
     sys.stderr.flush()
-    answer = sys.stdin.readline()
+    try:
+        answer = sys.stdin.readline()
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        raise
     if not answer.endswith("\n"):
         sys.stderr.write("\n")
     return answer.strip().lower() in ("y", "yes")

@@ -47,14 +47,15 @@ def check(session: Session) -> int:
     where = session.where()
     with open_workspace(where, write=False, tell=lambda _event: None) as space:
         steps, jobs = len(space.project.steps), space.plan.jobs
-        warnings = list(space.plan.warnings)
+        warnings = space.warnings()
     if session.json:
         values = {"file": where.shown_as, "steps": steps, "jobs": jobs}
         session.answer_json("checked", {**values, "warnings": [text for text, _ in warnings]})
         return EXIT_OK
     for text, facts in warnings:
         session.say("\n".join([f"warning: {text}", *(f"  {fact}" for fact in facts)]))
-    session.say(f"{shown(where.shown_as)} is fine: {count(steps, 'step')}, {count(jobs, 'job')}")
+    verdict = f"has no mistakes, {count(len(warnings), 'warning')}" if warnings else "is fine"
+    session.say(f"{shown(where.shown_as)} {verdict}: {count(steps, 'step')}, {count(jobs, 'job')}")
     return EXIT_OK
 
 
@@ -72,7 +73,7 @@ def completion(session: Session) -> int:
     """The completion of a shell, to stdout."""
     import shtab
 
-    from .arguments import SHELLS, whole_parser
+    from .completing import SHELLS, script
 
     shell = session.words[0]
     if shell not in SHELLS:
@@ -83,5 +84,5 @@ def completion(session: Session) -> int:
         )
     if shell not in shtab.SUPPORTED_SHELLS:
         raise UsageError(f"the installed shtab knows no {shell}", hint="pip install --upgrade shtab")
-    session.answer(shtab.complete(whole_parser(), shell=shell))
+    session.answer(script(shell))
     return EXIT_OK

@@ -22,7 +22,22 @@ if TYPE_CHECKING:
     from .fill import Key
     from .source import Spot
 
-_NEARLY = re.compile(r"(?<!\$)\{([^\W\d]\w*)(\.[\w-]+(?:[.\[][\w\].-]*)|\[[\w-]*\](?:\.[\w.-]+)?|\*\*?|![rsa])\}")
+_NEARLY = re.compile(
+    r"(?<!\$)\{([^\W\d]\w*)(\.[\w-]+(?:[.\[][\w\].-]*)|\[[\w-]*\](?:\.[\w.-]+)?|\*\*?|![rsa]|:(?:q|[<>^=]?0?\d*[dsfx]?))\}"
+)
+
+_HABITS = {
+    "wildcards": "a wildcard stands alone: write {{{part}}}",
+    "foreach": "a name of foreach stands alone: write {{{part}}}",
+    "item": "write the name that foreach gives the values",
+    "vars": "a var stands alone: write {{{part}}}",
+    "threads": "write the number itself, or params = {{ threads = 4 }} and {{params.threads}}",
+    "cores": "write the number itself, or params = {{ cores = 4 }} and {{params.cores}}",
+    "stem": "write the name that the wildcard has in the targets",
+    "config": "write params = {{ {part} = … }} and {{params.{part}}}, or a var",
+    "log": "what a command prints is in its log already: leave it out",
+}
+"""Names that mean something in the commands of other tools, and what to write here."""
 
 
 def check(draft: Draft) -> None:
@@ -44,10 +59,17 @@ def keys_of(declared: Sequence[Declared]) -> list[Key]:
 
 def _action(draft: Draft) -> None:
     spot = draft.spot
-    if "run" in draft.values or "run" in draft.broken:
+    if "run" in draft.spots and "python" in draft.spots:
+        draft.spots["python"].wrong(
+            'stands beside "run", and a step does one thing', key=True, hint="make two steps of it"
+        )
+    if draft.action is not None:
         shell = draft.spots.get("shell")
         if shell is not None and "shell" in draft.own and draft.run is not None and draft.run.argv is not None:
             shell.wrong('has no effect, for "run" is a list of words', key=True, hint='write "run" as one text')
+        for name in ("shell", "batch") if draft.action == "python" else ():
+            if name in draft.own:
+                draft.spots[name].wrong("has no effect on a function", key=True, hint="leave it out")
         variables = draft.values.get("env")
         for name in draft.values.get("secrets") or ():
             if variables and (name in variables[0] or name in variables[1]):
@@ -195,14 +217,19 @@ def _run(draft: Draft) -> None:
         command.text(spot.item(number), word)
 
 
+def valued(draft: Draft) -> set[str]:
+    """The wildcards and `foreach` names that a job has one value for."""
+    keys = keys_of(draft.targets or draft.inputs)
+    return {name for key in keys for name in key.names} | set(draft.foreach)
+
+
 class _Command:
     """Judges placeholders. `job` are the names that a job has one value for, `collected` those that it has many of."""
 
     def __init__(self, draft: Draft) -> None:
         self.draft = draft
         read = [name for key in keys_of(draft.inputs) for name in key.names]
-        made = [name for key in keys_of(draft.targets) for name in key.names]
-        self.job = {*made, *draft.foreach} if draft.targets else {*read, *draft.foreach}
+        self.job = valued(draft)
         self.collected = set(read) - self.job
         self.known = [*RESERVED, *draft.scope.vars, *sorted(self.job)]
 
@@ -222,6 +249,12 @@ class _Command:
                 hint = f"write {plain[0]}" if plain and name in RESERVED and plain[0].part else f"write {{{name}}}"
                 if name == "params":
                     hint = "write {params.NAME}"
+                elif tail[0] == ":":
+                    hint = (
+                        f"write {{{name}}}, which is quoted already"
+                        if tail == ":q"
+                        else f"write {{{name}}}, which has no formats"
+                    )
                 spot.say(
                     f"{spot.subject} has {nearly[0]}, which means nothing",
                     part=nearly.span(),
@@ -267,6 +300,9 @@ class _Command:
             )
         if it.name == "env":
             return f"{subject} has an unknown name {it}", f"write ${{{it.part or 'NAME'}}}: the shell replaces it"
+        habit = _HABITS.get(it.name)
+        if habit is not None:
+            return f"{subject} has an unknown name {it}", habit.format(part=it.part or "NAME")
         near = nearest(it.name, self.known)
         word = tables.meant(it.name, tables.FOREIGN)
         if not near and word in ("inputs", "targets"):

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 RESERVED = ("input", "inputs", "target", "targets", "params", "manifest")
 """Names that mean something in `run`; nothing else may be called so."""
 
+ACTIONS = ("run", "python")
+"""The settings that say what a step does."""
+
 MINUS_E = ("perl", "ruby", "node", "Rscript", "lua")
 """Interpreters whose flag for a program text is `-e`; that of all others is `-c`."""
 
@@ -45,6 +48,24 @@ class Declared(NamedTuple):
         assert self.step is not None
         full = steps[self.step]
         return Slot(f"step:{full}", self.name, self.spot.location(), full)
+
+
+class Function(NamedTuple):
+    """`module:function` as it is meant, and whether the letters are those of the Ductfile."""
+
+    module: str
+    name: str
+    as_written: bool
+
+    @property
+    def text(self) -> str:
+        return f"{self.module}:{self.name}"
+
+    def part(self, name: str) -> tuple[int, int] | None:
+        """Where the module or the function stands in the text."""
+        if not self.as_written:
+            return None
+        return (0, len(self.module)) if name == self.module else (len(self.module) + 1, len(self.text))
 
 
 @dataclass
@@ -90,6 +111,11 @@ class Draft:
     def run(self) -> Run | None:
         return self.values.get("run")
 
+    @property
+    def action(self) -> str | None:
+        """The setting that says what is done; None for a group."""
+        return next((name for name in ACTIONS if name in self.values or name in self.broken), None)
+
     def location(self) -> Location:
         return self.spot.location(key=True)
 
@@ -124,6 +150,8 @@ def settings_of(spot: Spot, table: Mapping[str, Any], where: str) -> tuple[dict[
     allowed = tables.names(where)
     found = {name: (value, spot.named(name)) for name, value in table.items() if name in allowed}
     later: set[str] = set()
+    if where == tables.STEP:
+        _take_out(spot, found, table)
     for name, value in table.items():
         if name in found:
             continue
@@ -140,6 +168,26 @@ def settings_of(spot: Spot, table: Mapping[str, Any], where: str) -> tuple[dict[
             hint = f'it seems to mean "{suggestion}", which is there already'
         place.say(f'{spot.subject} has an unknown setting "{name}"', key=True, hint=hint)
     return found, later
+
+
+def _take_out(spot: Spot, found: dict[str, tuple[Any, Spot]], table: Mapping[str, Any]) -> None:
+    """Settings of the step that stand below the header of one of its tables, and so in that table: each is a mistake, and read as was meant."""
+    for outer in ("inputs", "targets", "params", "env", "foreach", "where"):
+        value, place = found.get(outer, (None, spot))
+        if not isinstance(value, dict) or not place.is_header():
+            continue
+        for name in ("run", "targets", "inputs"):
+            if name in value and name not in table and name not in found:
+                inner = spot.named(name)
+                found[name] = (value[name], Spot(spot.source, (*place.path, name), inner.subject, spot.owner))
+                value = {each: item for each, item in value.items() if each != name}
+                header = f"[{'.'.join(map(str, place.path))}]"
+                found[name][1].say(
+                    f'"{name}" stands in the table {header}, and not in {spot.subject}',
+                    key=True,
+                    hint="write it above that header",
+                )
+        found[outer] = (value, place)
 
 
 def _hint(spot: Spot, name: str, value: object, suggestion: str | None, where: str) -> str:
@@ -274,6 +322,9 @@ def _filled(scope: Scope, spot: Spot, value: Any) -> Any:
 
 def _env(scope: Scope, spot: Spot, value: object) -> tuple[tuple[str, ...], dict[str, str]] | None:
     """Names whose values count, and those that are set."""
+    if not isinstance(value, (dict, str, list)):
+        spot.wrong(f"must be a list of names, or a table of values, not {kind(value)}", hint=values.example(spot))
+        return None
     if not isinstance(value, dict):
         names = values.variables(spot, value)
         return None if names is None else (names, {})
@@ -320,7 +371,7 @@ def _run(_: Scope, spot: Spot, value: object) -> Run | None:
             return None
         return Run(text=value)
     if not isinstance(value, list):
-        spot.wrong(f"must be a command, or a list of its words, not {kind(value)}")
+        spot.wrong(f"must be a command, or a list of its words, not {kind(value)}", hint=values.example(spot))
         return None
     written = values.texts(spot, value)
     if written is None:
@@ -330,11 +381,44 @@ def _run(_: Scope, spot: Spot, value: object) -> Run | None:
             "is empty" if not written else "has no name of a program", hint='write run = ["program", "argument", …]'
         )
         return None
+    first, place = written[0]
+    if any(sign in first for sign in " \t\n") and first[0] not in "/.~{":
+        place.say(
+            f"{spot.subject} is a list of words, and its first word is the name of a program",
+            hint=f"write run = {_as_toml(first)}"
+            if len(written) == 1
+            else 'give each word a text of its own, or write run = "…"',
+        )
+        return None
     for word, place in written:
         if "\0" in word:
             place.wrong("has a null character, which no command can have")
             return None
     return Run(argv=tuple(word for word, _ in written))
+
+
+def _as_toml(word: str) -> str:
+    """The word as a text of the Ductfile."""
+    return f"'{word}'" if '"' in word and "'" not in word else f'"{word}"'
+
+
+def _python(scope: Scope, spot: Spot, value: object) -> Function | None:
+    written = values.text(spot, value)
+    if written is None:
+        return None
+    text = fill(spot, written, scope.vars, scope.known)
+    module, colon, name = text.partition(":")
+    plain = all(part.isidentifier() for part in module.split(".")) and not module.endswith(".py")
+    if colon and plain and name.isidentifier():
+        return Function(module, name, text == written)
+    stem = module.removesuffix(".py").strip("./").replace("/", ".")
+    hint = "write the module as in an import, a colon, and the name of a function in it"
+    if plain and "." in name:
+        hint = "only functions of the module itself can be called"
+    elif stem and all(part.isidentifier() for part in stem.split(".")):
+        hint = f'write "{stem}:{name if name.isidentifier() else "FUNCTION"}"'
+    spot.wrong(f'must be "module:function", not "{text}"', hint=hint)
+    return None
 
 
 def _shell(scope: Scope, spot: Spot, value: object) -> tuple[str, ...] | None:
@@ -376,6 +460,7 @@ CONVERTERS: dict[str, Callable[[Scope, Spot, Any], Any]] = {
     "inputs": _keys,
     "targets": _keys,
     "run": _run,
+    "python": _python,
     "after": _after,
     "foreach": _foreach,
     "where": _where,

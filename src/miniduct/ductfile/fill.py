@@ -9,7 +9,7 @@ import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..template import Placeholder, parse, unparse
+from ..template import Placeholder, parse, strays, unparse
 from ..text import nearest, shown
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .source import Spot
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://|(value):(?=.)")
+_LISTED = re.compile(r"\{([^,{}]*),([^{}]*)\}")
+_REGEX = re.compile(r"[\\\[+*.?^|(]")
 STATE = ".duct"
 
 
@@ -79,6 +81,8 @@ def _suggestion(part: Placeholder, values: Mapping[str, str]) -> str:
 
 def key(spot: Spot, text: str, values: Mapping[str, str], base: Base) -> Key | None:
     """The key that a text of a Ductfile means; None, with a mistake on the list, where it means none."""
+    if "{" in text and not _braces_are_plain(spot, text):
+        return None
     written = parse(text, is_key=True)
     parts: list[str | Placeholder] = []
     for part in written.parts:
@@ -109,6 +113,32 @@ def key(spot: Spot, text: str, values: Mapping[str, str], base: Base) -> Key | N
     wildcards = tuple(part for part in written.placeholders if part.name not in values)
     globs = any(sign in part for part in parts if isinstance(part, str) for sign in "*?[")
     return Key(final, written, spot, wildcards, globs)
+
+
+def _braces_are_plain(spot: Spot, text: str) -> bool:
+    """Does each brace belong to a name, or stand for itself by being written twice?"""
+    for start, end in strays(text)[:1]:
+        braces = text[start:end]
+        listed = _LISTED.fullmatch(braces)
+        if start and text[start - 1] == "$":
+            name = braces[1:-1] if braces[1:-1].isidentifier() else "NAME"
+            what, start = f"${braces}, and no shell replaces it here", start - 1
+            hint = f'write {{{name}}}, and under [vars] {name} = "…"; --set {name}=… overrides it'
+        elif not braces.endswith("}"):
+            what, hint = "a { that is never closed", "for a brace that is meant as it is, write {{"
+        elif listed and listed[1].isidentifier() and _REGEX.search(listed[2]):
+            what, hint = (
+                f"{braces}, which names nothing",
+                f"write {{{listed[1]}}}, and where = {{ {listed[1]} = '{listed[2]}' }}",
+            )
+        elif "," in braces:
+            what, hint = f"{braces}, and no shell expands it here", "write a list, with a key for each"
+        else:
+            what = f"{braces}, and a name in braces has letters, digits and _ only"
+            hint = f"for braces that are meant as they are, write {{{braces}}}"
+        spot.say(f"{spot.subject} has {what}", part=(start, end), hint=hint)
+        return False
+    return True
 
 
 def _is_wildcard(spot: Spot, part: Placeholder, values: Mapping[str, str]) -> bool:

@@ -57,6 +57,10 @@ class Places:
         self.keys: dict[Path, Span] = {}
         self.values: dict[Path, Span] = {}
         self.twice: list[Twice] = []
+        self.lost: int | None = None
+        """Where the scanner gave up, if it did."""
+        self.open: list[int] = []
+        """Where the lists and tables begin that had no end yet when it did."""
         self._starts: list[int] | None = None
 
     def line_of(self, offset: int) -> int:
@@ -114,10 +118,11 @@ def _escaped(found: re.Match[str]) -> str:
 def scan(text: str) -> Places:
     """The places of all keys and values of a TOML text whose lines end in a plain newline."""
     places = Places(text)
+    scanner = _Scanner(places)
     try:
-        _Scanner(places).document()
+        scanner.document()
     except (_Lost, RecursionError):
-        pass
+        places.lost = scanner.at
     return places
 
 
@@ -166,8 +171,8 @@ class _Scanner:
             self.arrays[path] = number + 1
             self.places.keys.setdefault(path, span)
             path = (*path, number)
-        elif path in self.headers:
-            self.places.twice.append(Twice(path, self.headers[path], span))
+        elif path in self.headers or path in self.places.values:
+            self.places.twice.append(Twice(path, self.places.keys[path], span))
         self.headers[path] = span
         self.places.keys[path] = span
         return path
@@ -178,10 +183,11 @@ class _Scanner:
             raise _Lost
         self.at += 1
         path = base
+        seen = (*base, *(word for word, _ in words)) in self.places.keys
         for word, span in words:
             path = (*path, word)
             self.places.keys.setdefault(path, span)
-        if path in self.places.values:
+        if seen:
             self.places.twice.append(Twice(path, self.places.keys[path], words[-1][1]))
         self.places.keys[path] = words[-1][1]
         self._skip(_BLANKS)
@@ -219,6 +225,7 @@ class _Scanner:
         self.places.values[path] = Span(start, self.at)
 
     def _array(self, path: Path) -> None:
+        self.places.open.append(self.at)
         self.at += 1
         number = 0
         while True:
@@ -230,6 +237,7 @@ class _Scanner:
             self._comma("]")
 
     def _table(self, path: Path) -> None:
+        self.places.open.append(self.at)
         self.at += 1
         while True:
             self._skip(_SPACE)
@@ -242,6 +250,7 @@ class _Scanner:
         if not self.text.startswith(bracket, self.at):
             return False
         self.at += 1
+        self.places.open.pop()
         return True
 
     def _comma(self, bracket: str) -> None:

@@ -13,7 +13,7 @@ from ..errors import DuctfileError, Mistake, UsageError
 from ..model import Project, Run, Step
 from ..template import parse
 from ..text import escaped, nearest
-from . import tables, values
+from . import remarks, tables, values
 from .checks import check, keys_of
 from .drafts import RESERVED, Draft, Scope, settings_of
 from .fill import Base, fill
@@ -24,6 +24,8 @@ from .wanted import wanted
 if TYPE_CHECKING:
     import datetime
     from collections.abc import Iterable, Mapping
+
+    from .calls import Calls, Resolved
 
 
 _STEP_NAME = re.compile(r"\w[\w.+-]*")
@@ -84,6 +86,11 @@ class _Reader:
         self.pools: dict[str, int] = {}
         self.pools_broken = False
         self.default: list[tuple[str, Spot, Scope]] = []
+        self.remarks: list[remarks.Remark] = []
+        self.calls: Calls | None = None
+        self.resolved: dict[int, Resolved] = {}
+        """The functions of steps, by their drafts."""
+        self.code_files: dict[str, None] = {}
         self.incomplete = False
         """Is there a file that could not be read, so that names may be missing?"""
 
@@ -102,6 +109,8 @@ class _Reader:
         top = Spot(source, (), shown)
         self._top(top, source.data)
         found = self._vars(top.named("vars"), source.data.get("vars", {}))
+        if found:
+            self.remarks += remarks.unused(top.named("vars"), source.data["vars"], source.data)
         scope = Scope(found, Base(self.root, "" if folder == "." else folder), self.today, prefix)
         self._pools(top.named("pools"), source.data.get("pools", {}))
         defaults = self._defaults(source, scope)
@@ -117,22 +126,8 @@ class _Reader:
         for name, value in data.items():
             if name in known:
                 continue
-            place = top.named(name)
-            word = tables.meant(name, tables.FOREIGN_TOP)
-            near = nearest(name, known)
-            if name in tables.LATER or name in tables.names(tables.STEP):
-                hint = "settings for every step belong under [defaults]"
-                if name not in tables.names(tables.DEFAULTS):
-                    hint = "a step begins with [step.NAME]"
-            elif isinstance(value, dict) and (word is None or not near) and _is_step(value):
-                hint = f"a step begins with [step.{name}]"
-            elif word == "step":
-                hint = "a step begins with [step.NAME]"
-            else:
-                found = word or next(iter(near), None)
-                hint = f'did you mean "{found}"?' if found else f"known: {', '.join(known)}"
             what = "table" if isinstance(value, dict) else "setting"
-            place.say(f'unknown {what} "{name}"', key=True, hint=hint)
+            top.named(name).say(f'unknown {what} "{name}"', key=True, hint=_meant_at_top(name, value))
 
     def _vars(self, spot: Spot, table: object) -> dict[str, str]:
         if not isinstance(table, dict):
@@ -158,7 +153,9 @@ class _Reader:
                 is_top = name in tables.names(tables.TOP)
                 place.wrong(
                     f"must be a text, not {kind(value)}",
-                    hint=f'"{name}" belongs at the top of the file, before the first [table]' if is_top else None,
+                    hint=f'"{name}" belongs at the top of the file, before the first [table]'
+                    if is_top
+                    else "a var is one text; several values for a name belong in foreach",
                 )
                 found[name] = ""
             else:
@@ -214,7 +211,9 @@ class _Reader:
             if isinstance(table, dict):
                 self._step(name, spot, table, scope, defaults)
             else:
-                hint = "write single brackets: [step.NAME]" if isinstance(table, list) else None
+                hint = f"write [step.NAME] and below it {tables.EXAMPLES['run']}"
+                if isinstance(table, list):
+                    hint = "write single brackets: [step.NAME]"
                 spot.wrong(f"must be a table, not {kind(table)}", key=True, hint=hint)
 
     def _step(self, name: str, spot: Spot, table: Mapping[str, Any], scope: Scope, defaults: Draft) -> None:
@@ -225,14 +224,30 @@ class _Reader:
         draft.own.update(settings)
         draft.broken.difference_update(settings)
         draft.read(settings)
-        if later & {"python", "copy"} and "run" not in settings:
+        if "copy" in later and draft.action is None:
             draft.broken.add("run")
         draft.puzzling = len(settings) + len(later) < len(table)
         check(draft)
+        if draft.action == "python" and "python" not in draft.broken:
+            self._call(draft)
+        self.remarks += remarks.of_step(draft)
         self.drafts.append(draft)
 
+    def _call(self, draft: Draft) -> None:
+        """Find the step's function; what it takes to do so is loaded only where there is one."""
+        from .calls import Calls
+
+        if self.calls is None:
+            self.calls = Calls(self.root)
+        found = self.calls.resolve(draft)
+        if found is not None:
+            self.resolved[id(draft)] = found
+            self.code_files.update(dict.fromkeys(os.path.relpath(file, self.root) for file in found.files))
+
     def _default(self, spot: Spot, value: object, scope: Scope) -> None:
-        if value is not None:
+        if isinstance(value, dict):
+            spot.wrong("must be a text or a list of texts, not a table", key=True, hint="did you mean [defaults]?")
+        elif value is not None:
             self.default = [(text, place, scope) for text, place in values.texts(spot, value) or ()]
 
     # -- includes ----------------------------------------------------------------------------------------------------------------------
@@ -288,6 +303,8 @@ class _Reader:
             pools=self.pools,
             vars=variables,
             today=self.today.date().isoformat() if self.today.used else None,
+            code_files=tuple(self.code_files),
+            warnings=tuple(self.remarks),
         )
 
     def _by_name(self) -> dict[str, Draft]:
@@ -303,6 +320,10 @@ class _Reader:
             for text, spot in self._outputs(draft):
                 if text in self.files:
                     spot.wrong(f"has {text}, which is a Ductfile of this project")
+                elif text in self.code_files:
+                    spot.wrong(
+                        f"has {text}, and the function of a step rests on that module: code must be there before"
+                    )
         return found
 
     def _outputs(self, draft: Draft) -> Iterable[tuple[str, Spot]]:
@@ -319,13 +340,27 @@ class _Reader:
         if self.mistakes:
             return None
         given = draft.values
+        function = self.resolved.get(id(draft))
+        if function is not None:
+            given = {name: value for name, value in given.items() if name != "batch"}
         env, env_set = given.get("env") or ((), {})
         run = draft.run
         if run is not None:
             run = Run(*(_with_vars(draft, run, variables)), shell=given.get("shell") if run.text is not None else None)
         simple = {
             name: given[name]
-            for name in ("timeout", "retries", "backoff", "pool", "cpus", "batch", "check", "max_age", "keep", "description")
+            for name in (
+                "timeout",
+                "retries",
+                "backoff",
+                "pool",
+                "cpus",
+                "batch",
+                "check",
+                "max_age",
+                "keep",
+                "description",
+            )
             if name in given
         }
         return Step(
@@ -334,7 +369,9 @@ class _Reader:
             inputs=tuple(each.slot({name: full for name, full in refs.items() if full}) for each in draft.inputs),
             targets=tuple(each.slot({}) for each in draft.targets),
             run=run,
-            run_location=draft.spots["run"].location() if run else None,
+            call=function.call if function else None,
+            code=function.code if function else (),
+            run_location=draft.spots[draft.action].location() if draft.action else None,
             after=tuple(dict.fromkeys(name for name in after if name is not None)),
             foreach=tuple((name, tuple(value for value, _ in items)) for name, items in draft.foreach.items()),
             where=self._where(draft),
@@ -392,6 +429,32 @@ class _Reader:
                 near = nearest(name, self.declared)
                 hint = f'did you mean "{near[0]}"?' if near else f'a var must be in [vars]: {name} = "…"'
                 raise UsageError(f'--set: there is no var "{escaped(name)}"', hint=hint)
+
+
+def _meant_at_top(name: str, value: object) -> str:
+    """What an unknown setting or table at the top of the file probably means."""
+    known = tables.names(tables.TOP)
+    word, near = tables.meant(name, tables.FOREIGN_TOP), nearest(name, known)
+    if isinstance(value, dict):
+        if near and near[0] in tables.TABLES and not _is_step(value):
+            return f"did you mean [{near[0]}]?"
+        if word == "step" and value and all(isinstance(each, dict) for each in value.values()):
+            return f"write [step.{next(iter(value))}]"
+        if (word is None or not near) and _is_step(value):
+            return f"a step begins with [step.{name}]"
+    elif name == "jobs":
+        return "how many run at a time is for the command line: duct -j 4, or DUCT_JOBS=4"
+    if name in tables.LATER or name in tables.names(tables.STEP):
+        in_defaults = name in tables.names(tables.DEFAULTS)
+        return "settings for every step belong under [defaults]" if in_defaults else "a step begins with [step.NAME]"
+    if word == "step":
+        return "a step begins with [step.NAME]"
+    found = word or next(iter(near), None)
+    if found is None:
+        return f"known: {', '.join(known)}"
+    return (
+        f"did you mean [{found}]?" if isinstance(value, dict) and found in tables.TABLES else f'did you mean "{found}"?'
+    )
 
 
 def _is_step(table: Mapping[str, Any]) -> bool:

@@ -15,29 +15,10 @@ from ..errors import Mistake
 from ..model import Location
 from ..text import escaped
 from .places import Span, scan
+from .refused import refused
 
 if TYPE_CHECKING:
     from .places import Path, Places
-
-REWORDED = {
-    "Invalid value": "here should be a value",
-    "Invalid statement": "here should be a setting or a [table]",
-    "Unterminated string": "a text has no closing quotes",
-    "Unclosed array": "a list has no closing ], or a comma is missing",
-    "Unclosed inline table": "a table has no closing }, or a comma is missing",
-    "Expected '=' after a key in a key/value pair": "here should be a =",
-    "Expected newline or end of document after a statement": "here should be the end of the line",
-    "Unescaped '\\' in a string": "a backslash in a text in double quotes begins an escape, and there is none like this",
-    "Expected ']' at the end of a table declaration": "here should be a ]",
-    "Expected ']]' at the end of an array declaration": "here should be a ]]",
-    "Cannot overwrite a value": "this is set already",
-}
-"""tomli's facts, in our words."""
-
-HINTS = {
-    "Unescaped '\\' in a string": "write it twice (\\\\), or put the text in single quotes",
-    "Invalid value": "texts need quotes, lists [ ], tables { }",
-}
 
 
 @dataclass
@@ -52,6 +33,10 @@ class Source:
     def location(self, path: Path, *, key: bool = False, part: tuple[int, int] | None = None) -> Location:
         """Where a value, its key, or some letters of a text stand. What has no place of its own stands where its table does."""
         span = self._span(path, key, part)
+        return self.at(span)
+
+    def at(self, span: Span) -> Location:
+        """A place of the text, as messages tell it."""
         places = self.places
         number = places.line_of(span.start)
         start, line = places.line(number)
@@ -117,6 +102,12 @@ class Spot:
         """An element of this list: messages call it by the list's name."""
         return Spot(self.source, (*self.path, number), self.subject, self.owner)
 
+    def is_header(self) -> bool:
+        """Is this a table that a [header] begins?"""
+        places = self.source.places
+        name = places.keys.get(self.path)
+        return name is not None and self.path not in places.values and places.text[name.end : name.end + 1] == "]"
+
     def location(self, *, key: bool = False, part: tuple[int, int] | None = None) -> Location:
         return self.source.location(self.path, key=key, part=part)
 
@@ -176,40 +167,9 @@ def source_of(raw: bytes, shown: str, mistakes: list[Mistake]) -> Source | None:
     try:
         return Source(shown, scan(text), tomli.loads(text), mistakes)
     except tomli.TOMLDecodeError as error:
-        mistakes.append(_refused(Source(shown, scan(text), {}, mistakes), error))
+        source = Source(shown, scan(text), {}, mistakes)
+        span, what, facts, hint = refused(source.places, shown, error)
+        mistakes.append(mistake_at(source.at(span), what, facts=facts, hint=hint))
     except RecursionError:
         mistakes.append(Mistake(shown, 1, "lists or tables are nested too deep"))
     return None
-
-
-def _refused(source: Source, error: tomli.TOMLDecodeError) -> Mistake:
-    """tomli's error, where it has one name for it a better one."""
-    places, text = source.places, source.places.text
-    fact, at = error.msg, min(error.pos, len(text))
-    already = any(word in fact for word in ("overwrite", "twice", "Duplicate", "already", "immutable"))
-    if already and places.twice:
-        twice = places.twice[0]
-        first = source.location(twice.path)._replace(line=places.line_of(twice.first.start))
-        names = [escaped(str(word)) for word in twice.path]
-        if names[0] == "step" and len(names) in (2, 3):
-            what = f'step "{names[1]}" ' + (f'has "{names[2]}" twice' if len(names) == 3 else "is there twice")
-        else:
-            what = f'"{".".join(names)}" is there twice'
-        return _at(source, twice.second, what, f"the first one is at {source.shown}:{first.line}")
-    while at > 0 and (at >= len(text) or text[at] == "\n") and text[at - 1] in " \t\n":
-        at -= 1
-    if fact == "Illegal character '\\n'":
-        fact, at = "Unterminated string", max(at - 1, 0)
-    what = REWORDED.get(fact, f"{fact[:1].lower()}{fact[1:]}")
-    hint = HINTS.get(fact)
-    if fact.startswith("Expected newline") and text[at - 1 : at] in ("'", '"'):
-        hint = "the quote before it ends the text; a text with quotes in it can stand in '''…'''"
-    return _at(source, Span(at, at + 1), f"not valid TOML: {what}", hint)
-
-
-def _at(source: Source, span: Span, what: str, hint: str | None) -> Mistake:
-    places = source.places
-    number = places.line_of(span.start)
-    start, line = places.line(number)
-    width = max(1, min(span.end, start + len(line)) - span.start)
-    return Mistake(source.shown, number, what, span.start - start + 1, width, _harmless(line), hint=hint)

@@ -117,6 +117,14 @@ SETTINGS = (
         "The command: a text for the shell, or its words for no shell.",
         {"anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "items": _TEXT, "minItems": 1}]},
     ),
+    Setting(
+        "python",
+        (STEP,),
+        '"module:function"',
+        "none",
+        "A Python function to be called in a warm process: its arguments by name, its code counts.",
+        {"type": "string", "pattern": r"^[^:]+:[^:]+$"},
+    ),
     Setting("after", (STEP,), "text or list", "none", "Steps that must have ended before: order only.", _TEXTS),
     Setting(
         "foreach",
@@ -231,11 +239,40 @@ SETTINGS = (
     Setting("tags", (DEFAULTS, STEP), "text or list", "none", "Names for groups of steps: `duct build tag:x`.", _TEXTS),
 )
 
-LATER = ("copy", "memory", "notify", "python")
+TABLES = ("vars", "pools", "defaults", "step")
+"""Those of the top that are written as `[table]`."""
+
+EXAMPLES = {
+    "default": 'default = ["report"]',
+    "include": 'include = ["etl/Ductfile"]',
+    "description": 'description = "what it is for"',
+    "inputs": 'inputs = "data/*.csv"',
+    "targets": 'targets = "out/report.csv"',
+    "run": 'run = "cp {input} {target}"',
+    "after": 'after = "setup"',
+    "env": 'env = ["HOME"], or env = { NAME = "value" }',
+    "secrets": 'secrets = ["TOKEN"]',
+    "cwd": 'cwd = "folder"',
+    "shell": 'shell = "sh"',
+    "timeout": 'timeout = "5m"',
+    "retries": "retries = 2",
+    "backoff": 'backoff = "10s"',
+    "retry_on": 'retry_on = [75, "SIGKILL", "timeout"]',
+    "pool": 'pool = "db"',
+    "cpus": "cpus = 2",
+    "batch": "batch = 100",
+    "max_age": 'max_age = "1d"',
+    "keep": "keep = true",
+    "tags": 'tags = ["nightly"]',
+}
+"""How a setting is written, for whom it has a wrong type."""
+
+LATER = ("copy", "memory", "notify")
 """Settings of a step that are meant to come."""
 
 FOREIGN = {
     "run": "action bash cmd cmds command commands exec recipe script sh",
+    "python": "call callable func function py",
     "inputs": "dep dependencies depends deps file_dep in input_files prerequisites prereqs requires source sources src srcs",
     "targets": "creates dest generates makes out output output_files outputs outs produces products writes",
     "after": "depends_on needs order_only wait_for",

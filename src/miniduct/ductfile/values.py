@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ..text import nearest
+from . import tables
 from .source import kind, scalar
 
 if TYPE_CHECKING:
@@ -25,8 +26,16 @@ def text(spot: Spot, value: object) -> str | None:
     """A text."""
     if isinstance(value, str):
         return value
-    spot.wrong(f"must be a text, not {kind(value)}", hint=_quoted(value))
+    spot.wrong(f"must be a text, not {kind(value)}", hint=example(spot) or _quoted(value))
     return None
+
+
+def example(spot: Spot) -> str | None:
+    """The next move where a setting has a wrong type; None where the spot is no setting but a part of one."""
+    path = spot.path
+    is_setting = len(path) == {"step": 3, "defaults": 2}.get(str(path[0]), 1)
+    written = tables.EXAMPLES.get(str(path[-1])) if is_setting else None
+    return f"write {written}" if written else None
 
 
 def _quoted(value: object) -> str | None:
@@ -44,7 +53,7 @@ def texts(spot: Spot, value: object) -> list[tuple[str, Spot]] | None:
     if isinstance(value, str):
         return [(value, spot)]
     if not isinstance(value, list):
-        spot.wrong(f"must be a text or a list of texts, not {kind(value)}", hint=_quoted(value))
+        spot.wrong(f"must be a text or a list of texts, not {kind(value)}", hint=example(spot) or _quoted(value))
         return None
     found: list[tuple[str, Spot]] = []
     for number, item in enumerate(value):
@@ -72,7 +81,9 @@ def truth(spot: Spot, value: object) -> bool | None:
     if isinstance(value, bool):
         return value
     quoted = isinstance(value, str) and value.lower() in ("true", "false")
-    hint = f"write {str(value).lower()} without quotes" if quoted else None
+    hint = f"write {str(value).lower()} without quotes" if quoted else example(spot)
+    if value in (0, 1):
+        hint = f"write {'true' if value else 'false'}"
     spot.wrong(f"must be true or false, not {kind(value)}", hint=hint)
     return None
 
@@ -80,7 +91,7 @@ def truth(spot: Spot, value: object) -> bool | None:
 def whole(spot: Spot, value: object, least: int) -> int | None:
     """A whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int):
-        hint = f"write {int(value)} without quotes" if isinstance(value, str) and value.isdecimal() else None
+        hint = f"write {int(value)} without quotes" if isinstance(value, str) and value.isdecimal() else example(spot)
         spot.wrong(f"must be a whole number, not {_named(value)}", hint=hint)
         return None
     if value < least:
@@ -101,7 +112,9 @@ def duration(spot: Spot, value: object, *, zero: bool = False) -> float | None:
     elif isinstance(value, str):
         seconds = _seconds(value)
     if seconds is None:
-        spot.wrong(f'must be seconds, or a text such as "90s", "5m", "1h30m" or "2d", not {given(value)}')
+        spot.wrong(
+            f'must be seconds, or a text such as "90s", "5m", "1h30m" or "2d", not {given(value)}', hint=example(spot)
+        )
     elif not 0 <= seconds < float("inf") or (seconds == 0 and not zero):
         spot.wrong(f"must be {'at least' if zero else 'more than'} 0 seconds, not {value}")
         return None
@@ -171,6 +184,9 @@ def failures(spot: Spot, value: object) -> tuple[int | str, ...] | None:
         elif signal_name in signal.Signals.__members__:
             found.append(signal_name)
         else:
-            place.wrong(f'must hold exit codes, names of signals such as "SIGKILL", or "timeout", not {given(item)}')
+            place.wrong(
+                f'must hold exit codes, names of signals such as "SIGKILL", or "timeout", not {given(item)}',
+                hint=example(place),
+            )
     whole_list = len(found) == (len(value) if isinstance(value, list) else 1)
     return tuple(dict.fromkeys(found)) if whole_list else None

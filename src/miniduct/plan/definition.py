@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Difference = tuple[str, str | None, str | None, str | None]
 
 LONGEST_SHOWN = 200
-COMMAND = ("run", "argv", "vars")
+COMMAND = ("run", "argv", "vars", "call", "slots")
 SETTINGS = ("shell", "cwd", "keep")
 
 
@@ -41,6 +41,12 @@ def definition(step: Step, environ: Mapping[str, str], vars: Mapping[str, str]) 
         "keep": step.keep,
         "vars": {name: vars[name] for name in sorted(_named(step) & vars.keys())},
     }
+    if run is not None:
+        # How the inputs are spread over the placeholders: the same files under other names are another command.
+        found["slots"] = [[slot.name, slot.step or slot.text] for slot in (*step.inputs, *step.targets)]
+    if step.call is not None:
+        # Only here, so that what was known of commands before there were functions still holds.
+        found.update(call=str(step.call), code=dict(step.code))
     return canonical(found)
 
 
@@ -86,11 +92,13 @@ def _surroundings(definition_text: str) -> str:
 
 
 def differences(old: str, new: str) -> list[Difference]:
-    """What differs between two definitions: kind ("command", "params", "env", "settings"), name, old and new value as short texts."""
+    """What differs between two definitions: kind ("command", "code", "params", "env", "settings"), name, old and new value as short texts."""
     before, now = json.loads(old), json.loads(new)
     found: list[Difference] = []
     if any(before.get(name) != now.get(name) for name in COMMAND):
         found.append(("command", None, _command(before), _command(now)))
+    if "call" in before and "call" in now:
+        found += _between("code", before.get("code"), now.get("code"))
     found += _between("params", before.get("params"), now.get("params"))
     found += _between("env", before.get("env"), now.get("env"))
     found += _between("env", before.get("env_set"), now.get("env_set"))
@@ -102,7 +110,7 @@ def differences(old: str, new: str) -> list[Difference]:
 
 def _command(about: Mapping[str, Any]) -> str | None:
     """The command's text; the same text with other vars is told by the vars."""
-    text = about.get("run") if about.get("run") is not None else about.get("argv")
+    text = next((about[name] for name in ("run", "call", "argv") if about.get(name) is not None), None)
     given = about.get("vars") or {}
     known = " ".join(f"{name}={value}" for name, value in given.items())
     return _short(f"{text if isinstance(text, str) else canonical(text)}{f'  ({known})' if known else ''}")

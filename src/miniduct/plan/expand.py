@@ -12,9 +12,10 @@ import json
 from array import array
 from collections import defaultdict
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from itertools import chain, count, pairwise
 from typing import TYPE_CHECKING
+
+from blake3 import blake3
 
 from ..errors import PlanError, StoreError
 from .columns import SHARED, Keys, Plan, Table, Texts, under
@@ -49,14 +50,14 @@ def plan_digest(project: Project) -> bytes:
             step.name,
             [[slot.text, slot.step] for slot in step.inputs],
             [slot.text for slot in step.targets],
-            step.run is None,
+            step.group,
             step.after,
             step.foreach,
             sorted(step.where.items()),
         ]
         for step in project.steps
     ]
-    return blake2b(json.dumps(steps).encode(), digest_size=32).digest()
+    return blake3(json.dumps(steps).encode()).digest()
 
 
 def expand(
@@ -65,16 +66,17 @@ def expand(
     *,
     members: Callable[[str], Sequence[str]],
     once_made: Collection[str],
+    listing: Listing | None = None,
 ) -> Plan:
     """All jobs of the project.
 
-    `members` gives the keys that the last good run of a job (by its id) made; `once_made` are all keys that any job ever made. PlanError with all
-    mistakes of the first kind found; StoreError where a folder cannot be listed.
+    `members` gives the keys that the last good run of a job (by its id) made; `once_made` are all keys that any job ever made; `listing` has
+    folders just listed. PlanError with all mistakes of the first kind found; StoreError where a folder cannot be listed.
     """
     collecting = gc.isenabled()
     gc.disable()  # hundreds of thousands of texts and tuples, none of them in a circle: the collector would only look at them again and again
     try:
-        return _Expansion(project, store, members, once_made).plan()
+        return _Expansion(project, Listing(store, listing), members, once_made).plan()
     finally:
         if collecting:
             gc.enable()
@@ -107,11 +109,11 @@ class Grown:
 
 class _Expansion:
     def __init__(
-        self, project: Project, store: Store, members: Callable[[str], Sequence[str]], once_made: Collection[str]
+        self, project: Project, listing: Listing, members: Callable[[str], Sequence[str]], once_made: Collection[str]
     ) -> None:
         self.project = project
         self.members = members
-        self.listing = Listing(store)
+        self.listing = listing
         self.shapes = [shape(step) for step in project.steps]
         self.numbers = {step.name: at for at, step in enumerate(project.steps)}
         self.before = edges(self.shapes, self._number)

@@ -30,10 +30,11 @@ MANY = 16
 
 
 class Listing:
-    """The folders listed so far, and the keys found in them."""
+    """The folders listed so far, and the keys found in them. Those in `before` need not be listed again."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, before: Listing | None = None) -> None:
         self._store = store
+        self._before = before
         self._files: dict[str, list[str]] = {}
         self._dirs: dict[str, list[str]] = {}
         self.stamps: dict[str, Stamp | None] = {}
@@ -45,6 +46,10 @@ class Listing:
         if found is None:
             if folder == STATE or folder.startswith(f"{STATE}/"):
                 return []
+            if self._before is not None and folder in self._before.entries:
+                self.stamps[folder] = self._before.stamps[folder]
+                found = self.entries[folder] = self._before.entries[folder]
+                return found
             stamp = self._store.folder_stamp(folder)
             listed = self._store.list(folder) if stamp is not None else None
             found = self.entries[folder] = _visible(listed or [])
@@ -184,7 +189,9 @@ class Listing:
 
 
 def _visible(entries: list[Entry]) -> list[Entry]:
-    return [entry for entry in entries if entry.name != STATE and not entry.name.startswith(f"{STATE}-stage")]
+    ours = [entry for entry in entries if entry.name.startswith(STATE)]
+    hidden = {entry for entry in ours if entry.name == STATE or entry.name.startswith(f"{STATE}-stage")}
+    return [entry for entry in entries if entry not in hidden] if hidden else entries
 
 
 def join(folder: str, name: str) -> str:

@@ -116,7 +116,7 @@ class _Chosen:
         if step in seen:
             return
         seen.add(step)
-        if plan.steps[step].run is not None:
+        if not plan.steps[step].group:
             self.jobs.update(range(plan.first[step], plan.first[step + 1]))
             return
         inside = plan.makers_inside()

@@ -31,7 +31,7 @@ class Shape:
 
     @property
     def group(self) -> bool:
-        return self.step.run is None
+        return self.step.group
 
     def seeks(self) -> list[Pattern]:
         """The inputs whose keys depend on what there is: those with globs, or with wildcards that no input before them names."""

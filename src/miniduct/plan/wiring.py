@@ -59,7 +59,7 @@ def order_only(plan: Plan, numbers: Mapping[str, int]) -> list[list[int]]:
     def named(step: int) -> set[int]:
         """What it means to come after this step."""
         each = plan.steps[step]
-        if each.run is not None:
+        if not each.group:
             return {step}
         if step not in known:
             known[step] = set()  # groups that name each other by `after` alone add nothing to each other
@@ -77,7 +77,7 @@ def order_only(plan: Plan, numbers: Mapping[str, int]) -> list[list[int]]:
         for slot in each.inputs:
             if slot.step:
                 other = plan.steps[numbers[slot.step]]
-                if other.run is None:
+                if other.group:
                     found |= own(numbers[slot.step])
                 elif not other.targets:
                     found.add(numbers[slot.step])
@@ -112,7 +112,7 @@ def barriers(
             for slot in plan.steps[step].inputs:
                 if slot.step:
                     other = numbers[slot.step]
-                    if plan.steps[other].run is None:
+                    if plan.steps[other].group:
                         found |= of(other)
                     else:
                         found |= of(other)

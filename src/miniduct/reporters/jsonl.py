@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 VERSION = 1
 
+INNER = ("live",)
+"""Fields that one reporter of this process needs, and that mean nothing outside of it."""
 _NAMES: dict[type, tuple[str, tuple[str, ...]]] = {}
 
 
@@ -59,5 +61,5 @@ def _described(kind: type) -> tuple[str, tuple[str, ...]]:
     found = _NAMES.get(kind)
     if found is None:
         name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
-        found = _NAMES[kind] = (name, tuple(each.name for each in fields(kind)))
+        found = _NAMES[kind] = (name, tuple(each.name for each in fields(kind) if each.name not in INNER))
     return found

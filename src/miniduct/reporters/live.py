@@ -7,14 +7,13 @@ when a job has run for a moment: a build of quick jobs never pays for it. Refuse
 
 from __future__ import annotations
 
-import shutil
 import time
 from typing import TYPE_CHECKING
 
 from .. import events as ev
 from ..text import duration, shown
 from .plain import Place, PlainReporter, Running, Tally
-from .screen import Paint, Streams
+from .screen import Paint, Streams, terminal_size
 from .words import job_text, reasons_text
 
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ class LiveReporter:
         targets: Sequence[str] = (),
         out_is_terminal: bool = True,
         clock: Callable[[], float] = time.monotonic,
-        size: Callable[[], os.terminal_size] = shutil.get_terminal_size,
+        size: Callable[[], os.terminal_size] = terminal_size,
     ) -> None:
         self._region = Region(streams, size)
         self._above = _Above(streams, self._region, out_is_terminal=out_is_terminal)
@@ -168,6 +167,8 @@ class LiveReporter:
         elif isinstance(event, ev.BuildEnded):
             self._shut()
         self._plain.tell(event)
+        if isinstance(event, ev.JobEnded) and self._open:
+            self._drawn = float("-inf")  # the next tick draws at once, without the job that has ended
 
     def tick(self) -> None:
         """Show output that has come, and draw the region anew."""
@@ -284,7 +285,10 @@ def _table(running: list[Running], now: float, width: int) -> Table:
         since = duration(now - each.since)
         usual = f" of about {duration(event.expected)}" if event.expected is not None and event.expected >= 1 else ""
         attempt = f"attempt {event.attempt}: " if event.attempt > 1 else ""
-        what = attempt + (reasons_text(event.reasons, 1) or shown(event.description))
+        reasons = (
+            "first run" if [reason.kind for reason in event.reasons] == ["new"] else reasons_text(event.reasons, 1)
+        )
+        what = attempt + (reasons or shown(event.description))
         grid.add_row(Text(f"  {job_text(event.job)}"), Text(since + usual, style="cyan"), Text(what, style="dim"))
     return grid
 

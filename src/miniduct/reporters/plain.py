@@ -197,8 +197,9 @@ class PlainReporter:
     def _build_started(self, event: ev.BuildStarted) -> None:
         self.tally.begin(event.affected)
         if self._verbose:
+            build = f"build {event.run}: " if event.run else ""
             self._duct(
-                f"build {event.run}: {event.affected:,} of {count(event.jobs, 'job')} may have to run, {event.slots} at a time"
+                f"{build}{event.affected:,} of {count(event.jobs, 'job')} may have to run, {event.slots} at a time"
             )
 
     def _job_started(self, event: ev.JobStarted) -> None:
@@ -227,7 +228,7 @@ class PlainReporter:
         self.tally.over += 1
         if running is None:
             self.tally.seen += 1
-        if self.lines == "end" and running is not None and event.status == "done" and not self._quiet:
+        if self.lines == "end" and running is not None and event.status in ("done", "failed") and not self._quiet:
             self._job_line(running.event, self.tally.over, event.seconds)
         told = False
         if not self._quiet:
@@ -345,6 +346,7 @@ def _names(told: list[str], number: int) -> str:
 
 
 def _repeat(command: str) -> str:
+    command = "\n".join(map(clean_line, command.split("\n")))
     if "\n" not in command:
         return f"to repeat it: {command}"
     return "\n".join(["to repeat it:", *(f"  {line}" for line in command.split("\n"))])

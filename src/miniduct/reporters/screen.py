@@ -68,6 +68,15 @@ def standard_streams() -> Streams:
     return Streams(sys.stdout.buffer, sys.stderr, same=_same_place(sys.stdout, sys.stderr))
 
 
+def terminal_size() -> os.terminal_size:
+    """The size of the terminal that stderr is, wherever stdout goes; 80 columns and 24 rows where it has none."""
+    try:
+        size = os.get_terminal_size(sys.stderr.fileno())
+    except (AttributeError, OSError, ValueError):
+        size = os.terminal_size((0, 0))
+    return os.terminal_size((size.columns or 80, size.lines or 24))
+
+
 def _same_place(one: TextIO, other: TextIO) -> bool:
     try:
         return os.path.sameopenfile(one.fileno(), other.fileno())

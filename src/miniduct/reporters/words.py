@@ -39,6 +39,8 @@ def reason_text(reason: Reason) -> str:
     kind = reason.kind
     if kind in _SETTING:
         return _setting(_SETTING[kind].format(key or ""), reason.old, reason.new)
+    if kind == "code":
+        return f"module {key} {_became(reason.old, reason.new)}"
     if kind == "upstream":
         return f"{key} may change" if key else "an input may change"
     if kind == "more":
@@ -77,6 +79,13 @@ def _setting(name: str, old: str | None, new: str | None) -> str:
     if _is_short(old) and _is_short(new):
         return f"{name} changed: {_literal(old)} -> {_literal(new)}"
     return f"{name} changed"
+
+
+def _became(old: str | None, new: str | None) -> str:
+    """What became of a module that the step's function rests on."""
+    if old is None and new is not None:
+        return "is imported now"
+    return "changed" if old is None or new is not None else "is no longer imported"
 
 
 def _value(form: str, value: str | None) -> str:
@@ -170,7 +179,10 @@ def failure_text(error: str | None, exit_code: int | None) -> str:
 
 def failure_headline(job: JobName, error: str | None, exit_code: int | None) -> str:
     """`step "clean" failed with exit code 2`."""
-    return f'step "{escaped(job.step)}" {failure_text(error, exit_code)}'
+    owner = f'step "{job.step}"'
+    if error:
+        error = error.removeprefix(f"{owner}: ")
+    return f"{escaped(owner)} {failure_text(error, exit_code)}"
 
 
 def values_lines(job: JobName) -> list[str]:

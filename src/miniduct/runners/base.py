@@ -6,20 +6,30 @@ One attempt number per submission, never used twice by one runner. A runner know
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+
+class Invocation(NamedTuple):
+    """A Python function to be called: its modules are searched in the folder `root` first. `ask`: give it only the arguments that it takes."""
+
+    module: str
+    function: str
+    root: str
+    arguments: Mapping[str, Any]
+    ask: bool = False
 
 
 @dataclass(frozen=True)
 class Task:
     """One attempt of one job, ready to be started.
 
-    `argv` is executed without a shell of its own (the shell, where one is needed, is its first word). `env` is the whole environment, or None for
-    the runner's own. `cwd` is "." or a folder relative to the runner's. `log` is the path that the output (stdout and stderr together) goes to; it is
-    appended to where `append` is set; no file is left there if there was no output. `timeout` is in seconds. `mask` holds byte strings that must
-    not reach the log (each is replaced by `***`).
+    `argv` is executed without a shell of its own (the shell, where one is needed, is its first word), or `call` is called. `env` is the whole
+    environment, or None for the runner's own. `cwd` is "." or a folder relative to the runner's. `log` is the path that the output (stdout and
+    stderr together) goes to; it is appended to where `append` is set; no file is left there if there was no output. `timeout` is in seconds.
+    `mask` holds byte strings that must not reach the log (each is replaced by `***`).
     """
 
     attempt: int
@@ -30,6 +40,7 @@ class Task:
     timeout: float | None = None
     append: bool = False
     mask: tuple[bytes, ...] = field(default=())
+    call: Invocation | None = None
 
 
 @dataclass(frozen=True)

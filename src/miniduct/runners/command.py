@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from ..model import Location, Step
+    from .base import Invocation
 
 __all__ = ["CommandTemplate", "Rendered", "check_command", "compile_command", "normalise", "shown_word", "strict_shell"]
 
@@ -43,6 +44,7 @@ _LISTS = ("inputs", "targets", "params")
 
 class Rendered(NamedTuple):
     """A job's command. `argv` is executed; where `script` is set, it is to be written to a file first, whose path is then appended to `argv`.
+    Where `call` is set, a function is called instead.
 
     `words` identify the command, however it is written in the Ductfile; `shown` is what a user can repeat by hand.
     """
@@ -51,6 +53,7 @@ class Rendered(NamedTuple):
     words: list[str]
     shown: str
     script: str | None = None
+    call: Invocation | None = None
 
 
 class _Place(NamedTuple):
@@ -205,7 +208,9 @@ class CommandTemplate:
             return " ".join(written) if written or not spot.glued else "''"
         joined = " ".join(found)
         if spot.quote == "single":
-            return f"'{self._quoted(joined)}'" if "\n" in joined and self._bash else joined.replace("'", "'\\''")
+            return (
+                f"'{self._quoted(joined)}'" if self._bash and not joined.isprintable() else joined.replace("'", "'\\''")
+            )
         if spot.bare and _BARE_IN_QUOTES.fullmatch(joined):
             return joined
         # Outside of the double quotes: what is special inside of them differs between shells.
@@ -241,7 +246,8 @@ class CommandTemplate:
         found = self._looked_up(placeholder, values)
         if placeholder.name in _PATHS:
             command = place.spot.command and place.spot.leads
-            found = [_as_path(value, command=command) for value in found]
+            if command or "\n-" in "\n".join(["", *found]):
+                found = [_as_path(value, command=command) for value in found]
         elif place.from_name and place.spot.leads and found and found[0][:1] == "-" and not _NUMBER.fullmatch(found[0]):
             raise DuctError(
                 f'step "{self._step.name}": the value of {placeholder} is "{found[0]}", which the command would take for an option',
@@ -330,7 +336,7 @@ def strict_shell() -> tuple[str, ...]:
 
 def shown_word(word: str) -> str:
     """An argument as a user would type it."""
-    return word if _PLAIN.fullmatch(word) and word and word not in KEYWORDS else quote(word)
+    return word if _PLAIN.fullmatch(word) and word and word not in KEYWORDS else quote(word, bash=True)
 
 
 def _wildcards(step: Step) -> Collection[str]:

@@ -48,6 +48,7 @@ class _Job:
     __slots__ = (
         "deadline",
         "ended",
+        "error",
         "family",
         "kill_at",
         "look_at",
@@ -72,6 +73,8 @@ class _Job:
         """Set when the job was asked to end."""
         self.kill_at: float | None = None
         self.look_at: float | None = None
+        self.error: str | None = None
+        """How it failed, where more than an exit code is known."""
         self.ended: int | None = None
         """The exit code, where the leader has ended and others of its family have not."""
         self.usage = 0
@@ -161,6 +164,7 @@ class LocalRunner:
         for job in list(self._jobs.values()):
             self._forget(job)
             self._outputs.drop(job.output)
+        self._end_helpers()
         self._outputs.close()
         if self._epoll is not None:
             self._epoll.close()
@@ -169,6 +173,9 @@ class LocalRunner:
         os.close(write)
         if self._children_ignored:
             signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+    def _end_helpers(self) -> None:
+        """End what the runner holds besides the attempts."""
 
     def running_log(self, attempt: int) -> str | None:
         """The file that the attempt's output goes to while it runs; None if it has ended, or if its output has to be masked first."""
@@ -301,11 +308,16 @@ class LocalRunner:
                 self._reap(job)
             elif fd == self._wake_read:
                 woken = self._drain()
+            else:
+                self._heard(fd)
         while self._reported:
             job, status = self._reported.popleft()
             if self._jobs.get(job.task.attempt) is job:
                 self._leader_ended(job, status)
         return woken
+
+    def _heard(self, fd: int) -> None:
+        """Something else that is waited for can be read: for a runner that waits for more than processes."""
 
     def _polled(self, seconds: float | None) -> list[int]:
         """What is ready to be read after at most so many seconds (None: for ever)."""
@@ -343,14 +355,15 @@ class LocalRunner:
             return
         self._done(job)
 
-    def _done(self, job: _Job) -> None:
+    def _done(self, job: _Job, *, alone: bool = False) -> None:
+        """The attempt is over. `alone`: there is nothing left of it, though its process lives."""
         task = job.task
         seconds = time.monotonic() - job.started
         self._forget(job)
-        error = None
+        error = job.error
         size = 0
         try:
-            busy = group_alive(job.pid)
+            busy = not alone and group_alive(job.pid)
             size = self._outputs.finish(job.output, task.log, append=task.append, mask=task.mask, busy=busy)
         except OSError as problem:
             error = f"its log cannot be written: {problem.strerror}: {task.log}"

@@ -67,11 +67,18 @@ class LocalStore:
                 raise refused("read", key, error) from None
         return fingerprint(key)
 
+    def names(self, folder: str) -> list[str] | None:
+        try:
+            return os.listdir(folder or ".")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError) as error:
+            raise refused("list", folder or ".", error) from None
+
     def list(self, folder: str) -> list[Entry] | None:
         try:
             with os.scandir(folder or ".") as listed:
-                entries = ((entry.name, _kind(entry)) for entry in listed)
-                return [Entry(name, kind == FOLDER) for name, kind in entries if kind]
+                return _entries([*listed])
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
@@ -147,6 +154,17 @@ def reason(error: OSError | ValueError) -> str:
 
 if TYPE_CHECKING:
     _: Store = LocalStore()
+
+
+def _entries(listed: list[os.DirEntry[str]]) -> list[Entry]:
+    try:
+        found = [Entry(entry.name, False) for entry in listed if entry.is_file()]
+        if len(found) < len(listed):
+            found += [Entry(entry.name, True) for entry in listed if entry.is_dir()]
+        return found
+    except OSError:  # of a single name, and the names beside it count
+        kinds = [(entry.name, _kind(entry)) for entry in listed]
+        return [Entry(name, kind == FOLDER) for name, kind in kinds if kind]
 
 
 def _kind(entry: os.DirEntry[str]) -> str:

@@ -143,6 +143,10 @@ class MemoryStore:
                     digest.update(blake3(self._files[name].data).digest())
         return digest.digest()
 
+    def names(self, folder: str) -> list[str] | None:
+        listed = self.list(folder)
+        return None if listed is None else [entry.name for entry in listed]
+
     def list(self, folder: str) -> list[Entry] | None:
         folder = folder.rstrip("/")
         self._check("list", folder)

@@ -9,6 +9,9 @@ Keys are paths seen from the root, which is the working folder. A key's stage is
 project, `stage-up/N/` for those N folders above it, `stage-abs/` for absolute ones. On another file system it is a
 hidden folder beside the target, for a rename does not cross file systems; those folders are noted in `stages` before
 they are made.
+
+A symbolic link in the place of a target is replaced or moved as what it is. Where it leads is written to only for the
+keys in `through`, of which the caller knows that nothing stands there that duct has not written.
 """
 
 from __future__ import annotations
@@ -21,19 +24,30 @@ import stat
 import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
+from blake3 import blake3
+
 from ..errors import StoreError
 from ..model import FINGERPRINT_SIZE, Stamp
 from ..text import shown
 from .local import LocalStore, reason, refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+NOTHING: Mapping[str, str] = {}
 MIRRORS = ("stage", "stage-up", "stage-abs")
 MAGIC = re.compile(r"[*?[]")
 ESCAPED = re.compile(r"\[([*?[])\]")
-MOVED, COPIED, ABSENT = "moved", "copied", "absent"
-"""How a direct target is guarded: its last good copy was moved away, copied away, or there was none."""
+MOVED, COPIED, ABSENT, STRANGE, OTHERS = "moved", "copied", "absent", "strange", "others"
+"""How what stands in the place of a direct target is guarded: its last good copy was moved away, copied away, or there
+was none. Beside the members of a pattern: a file that no job made (it stays, and is copied for the case that the
+command writes to it), and one that is another job's affair.
+"""
+
+
+def _nobody(key: str) -> bool:  # noqa: ARG001
+    """No key is another job's affair."""
+    return False
 
 
 class Recorded(Protocol):
@@ -44,17 +58,32 @@ class Recorded(Protocol):
     targets: list[str]
     target_fps: bytes
     target_stamps: list[Stamp]
+    through: dict[str, str]
 
 
 Record = TypeVar("Record", bound=Recorded)
 
 
 class Guarded(NamedTuple):
-    """One direct target of a running job: where it stands, where its last good copy is put, and how."""
+    """One direct target of a running job: where it stands, where its last good copy is put, and how. `stamp` is that of
+    a STRANGE file as it was found.
+    """
 
     place: str
     copy: str
     how: str
+    stamp: Sequence[int] | None = None
+
+    def untouched(self, store: LocalStore) -> bool:
+        """Is the STRANGE file as it was found? New rights or a new name for it do not make it the command's work."""
+        now = store.stat(self.place)
+        if now is None or self.stamp is None:
+            return False
+        if list(now) == list(self.stamp):
+            return True
+        size, mtime, _, inode = self.stamp
+        same = (now.size, now.mtime_ns, now.inode) == (size, mtime, inode)
+        return same and store.fingerprint(self.place) == store.fingerprint(self.copy)
 
 
 class Guard(NamedTuple):
@@ -75,6 +104,8 @@ class Staging:
         self.state = state
         self.kept: list[tuple[str, str]] = []
         """What `recover` found in the place of a target and put aside: (key, copy)."""
+        self.claims: dict[str, str] = {}
+        """Members of patterns that jobs have made since this was opened, with the last one's job id."""
         self._stages: dict[str, str] = {}
         self._made: set[str] = set()
         self._outside: set[str] = set()
@@ -97,10 +128,8 @@ class Staging:
     def _stage_of(self, folder: str) -> str:
         if self._device is None:
             self._device = _device(self.state)
-            import hashlib
-
             name = os.fsencode(os.path.join(os.getcwd(), self.state))
-            self._hidden = f".duct-stage-{hashlib.blake2b(name, digest_size=6).hexdigest()}/"
+            self._hidden = f".duct-stage-{blake3(name).hexdigest(length=6)}/"
         if _device(folder) != self._device:
             stage = folder + self._hidden
             self._outside.add(stage)
@@ -142,12 +171,16 @@ class Staging:
         direct: Sequence[str],
         keep: bool = False,
         dynamic: Collection[str] = (),
+        members: Collection[str] = (),
+        others: Callable[[str], bool] = _nobody,
+        through: Mapping[str, str] = NOTHING,
     ) -> None:
         """Make room for the job's targets: folders made, leftovers removed, direct targets guarded. StoreError.
 
         `dynamic` names those among the texts that are patterns for glob(); all others are keys as they are, whatever
         characters they hold. With `keep`, staged targets are copied into the stage and direct ones stay in place: the
-        command updates them.
+        command updates them. Of the files that match a direct pattern, `members` are those that the job's last run made,
+        and `others` tells those that are another job's affair. `through`: see above.
         """
         try:
             for text in staged:
@@ -156,7 +189,8 @@ class Staging:
                 else:
                     self._prepare_staged(text, keep)
             if direct:
-                self._guard(job_id, direct, keep, dynamic)
+                guard = self._guarding(job_id, direct, keep, dynamic, members, others, through)
+                self._guard(guard, keep)
         except OSError as error:
             raise _stopped("make room for the targets", error) from None
 
@@ -209,58 +243,85 @@ class Staging:
     # -- direct targets -----------------------------------------------------------------------------------------------------------------
 
     def _note_path(self, job_id: str) -> str:
-        import hashlib
+        return f"{self.state}/guard/{blake3(os.fsencode(job_id)).hexdigest(length=12)}"
 
-        return f"{self.state}/guard/{hashlib.blake2b(os.fsencode(job_id), digest_size=12).hexdigest()}"
+    def _guarding(
+        self,
+        job_id: str,
+        direct: Sequence[str],
+        keep: bool,
+        dynamic: Collection[str],
+        members: Collection[str],
+        others: Callable[[str], bool],
+        through: Mapping[str, str],
+    ) -> Guard:
+        """What stands in the places of direct targets, and how it will be guarded."""
+        note = self._note_path(job_id)
+        if os.path.lexists(f"{note}.json"):
+            self.restore(job_id, others)
+        found: dict[str, str] = {}
+        for text in direct:
+            if text in dynamic:
+                self._make(_literal_folder(text))
+                for key, _ in self.members(text, staged=False):
+                    found[key] = OTHERS if others(key) else self._how(key, keep) if key in members else STRANGE
+            else:
+                self._make(text[: text.rfind("/", 0, -1) + 1])
+                place = through.get(text, text)
+                found[place] = self._how(place, keep)
+        items = []
+        for number, (place, how) in enumerate(found.items()):
+            copy = "" if how == OTHERS else self._guard_copy(note, place, number)
+            items.append(Guarded(place, copy, how, self._store.stat(place) if how == STRANGE else None))
+        return Guard(job_id, f"{note}.json", items, [text for text in direct if text in dynamic])
 
-    def _guard(self, job_id: str, direct: Sequence[str], keep: bool, dynamic: Collection[str]) -> None:
+    @staticmethod
+    def _how(place: str, keep: bool) -> str:
+        path = place.rstrip("/")
+        if not os.path.lexists(path):
+            return ABSENT
+        return COPIED if keep and not os.path.islink(path) else MOVED
+
+    def _guard(self, guard: Guard, keep: bool) -> None:
         """Write down what is there, then move (or copy) it away; in this order, so that at any moment the note tells
         how to put it back.
         """
-        note = self._note_path(job_id)
-        if os.path.lexists(f"{note}.json"):
-            self.restore(job_id)
-        places: list[str] = []
-        globs = [text for text in direct if text in dynamic]
-        for text in direct:
-            if text not in dynamic:
-                self._make(text[: text.rfind("/", 0, -1) + 1])
-                places.append(_through(text))
-            else:
-                self._make(_literal_folder(text))
-                places += [_through(key) for key, _ in self.members(text, staged=False)]
-        items = []
-        for number, place in enumerate(dict.fromkeys(places)):
-            how = ABSENT if not os.path.lexists(place.rstrip("/")) else COPIED if keep else MOVED
-            items.append(Guarded(place, self._guard_copy(note, place, number), how))
         self._make(f"{self.state}/guard/")
-        _write(f"{note}.json", json.dumps([job_id, items, globs]).encode("ascii"))
-        for item in items:
-            if item.how == MOVED:
+        _write(guard.path, json.dumps([guard.job_id, guard.items, guard.globs]).encode("ascii"))
+        for item in guard.items:
+            if item.how in (COPIED, STRANGE):
+                self._copy_into_place(item.place, item.copy)
+            elif item.how == MOVED:
+                content = os.path.realpath(item.place.rstrip("/"))
                 self._move(item.place, item.copy)
-            elif item.how == COPIED:
-                part = self._beside(item.place, self._unique())
-                _copy(item.place.rstrip("/"), part)
-                self._move(part, item.copy)
+                if keep and os.path.exists(content):  # the link's; what it leads to is not to be updated
+                    self._copy_into_place(content, item.place)
+
+    def _copy_into_place(self, source: str, place: str) -> None:
+        part = self._beside(place, self._unique())
+        _copy(source.rstrip("/"), part)
+        self._move(part, place)
 
     def _guard_copy(self, note: str, place: str, number: int) -> str:
         name = f"{os.path.basename(note)}-{number}"
         beside = self._beside(place, name)
         return beside if not beside.startswith(f"{self.state}/trash/") else f"{note}-{number}"
 
-    def restore(self, job_id: str) -> None:
+    def restore(self, job_id: str, others: Callable[[str], bool] = _nobody) -> None:
         """Put the guarded copies back, and remove what the command left in their places. Without a guard: nothing.
-        StoreError.
+        `others` as for `prepare`. StoreError.
         """
         guard = self._read_guard(f"{self._note_path(job_id)}.json")
         if guard is not None:
-            self._restore(guard, keep_halves=False)
+            self._restore(guard, others, keep_halves=False)
 
-    def _restore(self, guard: Guard, *, keep_halves: bool) -> None:
+    def _restore(self, guard: Guard, others: Callable[[str], bool] = _nobody, *, keep_halves: bool) -> None:
         try:
             for item in guard.items:
                 there = os.path.lexists(item.place.rstrip("/"))
-                if os.path.lexists(item.copy):
+                if item.how == STRANGE and item.untouched(self._store):
+                    self._remove_any(item.copy)
+                elif item.copy and os.path.lexists(item.copy):
                     if there and keep_halves:
                         self._keep_half(item.place, item.copy + item.place[len(item.place.rstrip("/")) :])
                     self._exchange(item.copy, item.place)
@@ -269,7 +330,7 @@ class Staging:
             before = {item.place for item in guard.items}
             for text in guard.globs:
                 for key, _ in self.members(text, staged=False):
-                    if key not in before and _through(key) not in before:
+                    if key not in before and not others(key):
                         self._drop_half(key, keep_halves)
             os.unlink(guard.path)
         except OSError as error:
@@ -289,17 +350,26 @@ class Staging:
             return
         self.kept.append((place, self.keep_aside(place)))
 
-    def commit(self, job_id: str) -> None:
-        """The job ended well: drop the guard. Without one: nothing."""
+    def commit(self, job_id: str) -> list[tuple[str, str]]:
+        """The job ended well: drop the guard. Without one: nothing. Returns the user's files that the command wrote to,
+        each with the copy that was kept.
+        """
         guard = self._read_guard(f"{self._note_path(job_id)}.json")
-        if guard is not None:
-            self._commit(guard)
+        return [] if guard is None else self._commit(guard)
 
-    def _commit(self, guard: Guard) -> None:
+    def _commit(self, guard: Guard) -> list[tuple[str, str]]:
+        kept = []
         try:
+            for item in guard.items:
+                if item.how != STRANGE or not os.path.lexists(item.copy) or item.untouched(self._store):
+                    continue
+                if self._store.fingerprint(item.copy) != self._store.fingerprint(item.place):
+                    kept.append((item.place, self.keep_aside(item.place, source=item.copy)))
             os.unlink(guard.path)  # first: from here on the copies are rubbish
             for item in guard.items:
-                self._remove_any(item.copy)
+                if item.copy:
+                    self._remove_any(item.copy)
+            return kept
         except OSError as error:
             raise _stopped("drop the last good targets", error) from None
 
@@ -332,20 +402,45 @@ class Staging:
             raise refused("list", before, error) from None
         return sorted((folder + path[len(before) :], path) for path in set(found))
 
-    def publish(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """Rename each staged file or folder to its key. StoreError where one cannot be put into its place; those before
-        it then are.
+    def made(self, job_id: str, text: str, others: Callable[[str], bool]) -> list[tuple[str, str]]:
+        """The members of a direct pattern that the command made or changed, as `members` gives them."""
+        guard = self._read_guard(f"{self._note_path(job_id)}.json")
+        items = guard.items if guard is not None else []
+        strange = {item.place for item in items if item.how == STRANGE and item.untouched(self._store)}
+        found = self.members(text, staged=False)
+        return [(key, at) for key, at in found if key not in strange and not others(key)]
+
+    def leads(self, key: str) -> str | None:
+        """Where the symbolic link in the key's place leads, as a key where that is in the project; None: it is no link."""
+        path = key.rstrip("/")
+        try:
+            if not stat.S_ISLNK(os.lstat(path).st_mode):
+                return None
+        except OSError:
+            return None
+        root, place = os.path.realpath("."), os.path.realpath(path)
+        if place.startswith(f"{root}/"):
+            place = place[len(root) + 1 :]
+        return place + key[len(path) :]
+
+    @staticmethod
+    def is_free(place: str) -> bool:
+        """Is there nothing, or an empty folder?"""
+        path = place.rstrip("/")
+        try:
+            return not os.path.lexists(path) or (os.path.isdir(path) and not os.listdir(path))
+        except OSError:
+            return False
+
+    def publish(self, pairs: Iterable[tuple[str, str]], through: Mapping[str, str] = NOTHING) -> None:
+        """Rename each staged file or folder to its key; those in `through` to where the link in their place leads.
+        StoreError where one cannot be put into its place; those before it then are.
         """
         for key, at in pairs:
             if key[-1:] == "/":
-                self._publish_folder(key, at)
+                self._publish_folder(key, at, through.get(key, key))
                 continue
-            place = key
-            try:
-                if stat.S_ISLNK(os.lstat(key).st_mode):
-                    place = os.path.realpath(key)
-            except OSError:
-                pass
+            place = through.get(key, key) if through else key
             try:
                 os.rename(at, place)
             except OSError as error:
@@ -353,7 +448,7 @@ class Staging:
 
     def _publish_otherwise(self, key: str, at: str, place: str, error: OSError) -> None:
         try:
-            if os.path.isdir(place):
+            if os.path.isdir(place) and not os.path.islink(place):
                 raise StoreError(
                     f"cannot put {shown(key)} into its place: a folder of that name is there",
                     hint="move it away, or give the target another name",
@@ -372,10 +467,10 @@ class Staging:
         except OSError as second:
             raise refused("put into its place", key, second) from None
 
-    def _publish_folder(self, key: str, at: str) -> None:
+    def _publish_folder(self, key: str, at: str, place: str) -> None:
         try:
-            place = _through(key)
-            if os.path.lexists(place.rstrip("/")) and not os.path.isdir(place):
+            path = place.rstrip("/")
+            if os.path.lexists(path) and not os.path.isdir(path) and not os.path.islink(path):
                 raise StoreError(
                     f"cannot put {shown(key)} into its place: a file of that name is there",
                     hint="move it away, or give the target another name",
@@ -386,10 +481,10 @@ class Staging:
             raise refused("put into its place", key, error) from None
 
     def _exchange(self, new: str, place: str) -> None:
-        """Put `new` in the place, for a moment empty where a folder stands there: its former content goes to the trash,
-        then away.
+        """Put `new` in the place, for a moment empty where a folder is moved or stands there: the former content goes to
+        the trash, then away.
         """
-        if not os.path.isdir(place.rstrip("/")) or os.path.islink(place.rstrip("/")):
+        if not os.path.lexists(place.rstrip("/")) or not (_is_folder(place) or _is_folder(new)):
             self._move(new, place)
             return
         trash = self._beside(place, self._unique())
@@ -429,8 +524,9 @@ class Staging:
 
     # -- the user's files ---------------------------------------------------------------------------------------------------------------
 
-    def keep_aside(self, key: str) -> str:
-        """Copy what stands at the key to `kept/`; the path of the copy, which is whole or not there. StoreError.
+    def keep_aside(self, key: str, source: str | None = None) -> str:
+        """Copy what stands at the key (or a copy of it, at `source`) to `kept/`; the path of the copy, which is whole or
+        not there. StoreError.
 
         A copy, not a move or a link: until the new target is published the old one stays in its place, and a command
         that updates its target in place must not reach the copy.
@@ -440,7 +536,7 @@ class Staging:
         try:
             self._make(os.path.dirname(path) + "/")
             part = f"{self.state}/kept/.part-{self._unique()}"
-            _copy(key.rstrip("/"), part)
+            _copy((source or key).rstrip("/"), part)
             number = 1
             free = path
             while os.path.lexists(free):
@@ -458,13 +554,12 @@ class Staging:
         With `parents`, folders above it that are empty now are removed as well, up to the root.
         """
         try:
-            if key.endswith("/") and os.path.isdir(key):
-                place = _through(key)
-                trash = self._beside(place, self._unique())
-                self._move(place, trash)
+            if key.endswith("/") and _is_folder(key):
+                trash = self._beside(key, self._unique())
+                self._move(key, trash)
                 _remove_tree(trash)
             else:
-                os.unlink(key)
+                os.unlink(key.rstrip("/") if os.path.islink(key.rstrip("/")) else key)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -520,10 +615,10 @@ class Staging:
             for key, at in moves:
                 self._make(key[: key.rfind("/", 0, -1) + 1])
                 self._keep_later(key, at)
-            self.publish(moves)
+            self.publish(moves, trace.through)
             believed.append(trace)
             if trace.id in guards:
-                self._commit(guards.pop(trace.id))
+                self.kept += self._commit(guards.pop(trace.id))
         for guard in guards.values():
             self._restore(guard, keep_halves=True)
         self._empty()
@@ -639,12 +734,10 @@ def _device(folder: str) -> int:
             path = os.path.dirname(path) or "."
 
 
-def _through(key: str) -> str:
-    """Where a key's content stands: a key that is a symbolic link is written through it."""
-    path = key.rstrip("/")
-    if not os.path.islink(path):
-        return key
-    return os.path.realpath(path) + ("/" if key.endswith("/") else "")
+def _is_folder(path: str) -> bool:
+    """Is it a folder itself, not a link to one?"""
+    path = path.rstrip("/")
+    return os.path.isdir(path) and not os.path.islink(path)
 
 
 def _literal_head(text: str) -> str:

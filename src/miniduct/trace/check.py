@@ -128,7 +128,7 @@ def _why_unknown(
     if [tuple(pair) for pair in sets] != [tuple(pair) for pair in header["sets"]]:
         return "--set says something else"
     for path, stamp in header["files"]:
-        if stamp is None or _file(path) != tuple(stamp):
+        if stamp is None or (_file(path) or ()) != tuple(stamp):
             return f"{path} was changed"
     for name, value in header["env"]:
         if environ.get(name) != value:

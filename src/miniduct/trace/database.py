@@ -19,6 +19,8 @@ import time
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from blake3 import blake3
+
 from ..errors import StoreError, TraceError
 from ..model import Stamp
 from .journal import Journal
@@ -590,9 +592,7 @@ def _parted(names: bytes) -> list[str]:
 
 
 def _digest(data: bytes) -> bytes:
-    from hashlib import blake2b
-
-    return blake2b(data, digest_size=16).digest()
+    return blake3(data).digest(length=16)
 
 
 def _bytes(text: str) -> bytes:

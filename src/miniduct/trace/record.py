@@ -30,6 +30,7 @@ class Trace:
 
     `started` is seconds since the epoch, `output` the bytes of its log; `log` is None where the job said nothing.
     `target_stamps` are those of the targets when they were fingerprinted, before the rename that published them.
+    `through` holds the targets that were written through the user's symbolic link, and where it led.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Trace:
     output: int = 0
     log: str | None = None
     reasons: list[ReasonTuple] = field(default_factory=list)
+    through: dict[str, str] = field(default_factory=dict)
 
     def target_fingerprint(self, key: str) -> bytes | None:
         """The fingerprint of a target that the run made; None for any other key."""
@@ -83,6 +85,7 @@ class Trace:
                 self.output,
                 self.log,
                 self.reasons,
+                *((self.through,) if self.through else ()),
             )
         )
 
@@ -196,6 +199,7 @@ def _trace(found: list[Any]) -> Trace:
         found[17],
         found[18],
         [_reason(each) for each in found[19]],
+        found[20] if len(found) > 20 else {},
     )
 
 

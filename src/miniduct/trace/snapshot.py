@@ -1,7 +1,7 @@
 """The snapshot: what the last build knew of every key, in packed columns, and its plan. One file, replaced as a whole,
 disposable.
 
-Layout: a head of fixed size (magic, the lengths of the parts, a checksum over both), then header (marshal), names (with
+Layout: a head of fixed size (magic, the lengths and checksums of the parts, a checksum over all that), then header (marshal), names (with
 a NUL between), four columns of stamps, fingerprints, plan (marshal). Each part is read when it is asked for. A file
 whose head or length is wrong is no snapshot: torn, foreign, or of another Python. Imports nothing that the fast check
 would have to pay for.
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-FORMAT = 1
+FORMAT = 2
 MAGIC = b"duct snapshot %d %d %s\n" % (
     FORMAT,
     marshal.version,
     f"{sys.version_info[0]}.{sys.version_info[1]} {sys.byteorder}".encode(),
 )
 PARTS = 5
-HEAD = 64 + 8 * PARTS + 8
+HEAD = 64 + 16 * PARTS + 8
 NOT_THERE, NEVER_SEEN = -1, -2
 """Sizes that stand for a key without a stamp: one that was not there, and one that equals nothing that a store can
 answer.
@@ -37,8 +37,9 @@ answer.
 class Snapshot:
     """An open snapshot. Parts that are not asked for are not read."""
 
-    def __init__(self, fd: int, lengths: Sequence[int]) -> None:
+    def __init__(self, fd: int, lengths: Sequence[int], sums: Sequence[int]) -> None:
         self._fd = fd
+        self._sums = sums
         self._at = [HEAD]
         for length in lengths:
             self._at.append(self._at[-1] + length)
@@ -59,8 +60,15 @@ class Snapshot:
     def header(self) -> dict[str, Any]:
         """The facts that the plan rests on, and what is known of its jobs."""
         if self._header is None:
-            self._header = marshal.loads(self._part(0))
+            data = self._part(0)
+            if crc32(data) != self._sums[0]:
+                raise ValueError("the snapshot's header is damaged")
+            self._header = marshal.loads(data)
         return self._header
+
+    def is_whole(self) -> bool:
+        """Are all parts as they were written? The quick path does not ask: damage there makes a key differ, and the long path asks."""
+        return all(crc32(self._part(number)) == self._sums[number] for number in range(PARTS))
 
     def raw_names(self) -> list[bytes]:
         """The keys' names, as the system wants them."""
@@ -125,10 +133,11 @@ def read(path: str) -> Snapshot | None:
         return None
     try:
         head = os.pread(fd, HEAD, 0)
-        lengths = [_number(head[at : at + 8]) for at in range(64, 64 + 8 * PARTS, 8)]
+        numbers = [_number(head[at : at + 8]) for at in range(64, 64 + 16 * PARTS, 8)]
+        lengths, sums = numbers[:PARTS], numbers[PARTS:]
         checked = _number(head[-8:]) == crc32(head[:-8])
         if len(head) == HEAD and head.startswith(MAGIC) and checked and os.fstat(fd).st_size == HEAD + sum(lengths):
-            return Snapshot(fd, lengths)
+            return Snapshot(fd, lengths, sums)
     except (OSError, ValueError):
         pass
     os.close(fd)
@@ -155,7 +164,8 @@ def write_snapshot(
         bytes(fps),
         marshal.dumps(plan),
     ]
-    head = MAGIC.ljust(64, b"\0") + b"".join(len(data).to_bytes(8, "little") for data in parts)
+    numbers = [*map(len, parts), *map(crc32, parts)]
+    head = MAGIC.ljust(64, b"\0") + b"".join(number.to_bytes(8, "little") for number in numbers)
     head += crc32(head).to_bytes(8, "little")
     part = f"{path}.part"
     with open(part, "wb") as file:

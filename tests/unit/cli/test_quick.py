@@ -41,6 +41,7 @@ def check(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ch
     fake = Check()
     module = ModuleType("miniduct.trace.check")
     module.check = fake  # type: ignore[attr-defined]
+    module.keep = lambda *_: None  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "miniduct.trace.check", module)
     (tmp_path / "Ductfile").touch()
     (tmp_path / ".duct").mkdir()
@@ -113,10 +114,10 @@ def test_the_process_stands_where_it_stood_if_something_is_to_do(
 def test_another_ductfile_has_a_state_of_its_own(check: Check, tmp_path: Path) -> None:
     (tmp_path / "Ductfile.other").touch()
     assert quick(["-f", "Ductfile.other"]) is None
-    (tmp_path / ".duct" / "Ductfile.other").mkdir()
-    (tmp_path / ".duct" / "Ductfile.other" / "snapshot").touch()
+    (tmp_path / ".duct" / "ductfiles" / "Ductfile.other").mkdir(parents=True)
+    (tmp_path / ".duct" / "ductfiles" / "Ductfile.other" / "snapshot").touch()
     assert quick(["-f", "Ductfile.other"]) == 0
-    assert check.asked[0][0] == ".duct/Ductfile.other"
+    assert check.asked[0][0] == ".duct/ductfiles/Ductfile.other"
 
 
 @pytest.mark.parametrize(("variable", "plain"), [("DUCT_JOBS", True), ("DUCT_FORCE", False), ("DUCT_VERBOSE", False)])

@@ -20,6 +20,7 @@ from miniduct.answers import (
     JobStatus,
     KeyRow,
     LastRun,
+    LogRow,
     Removal,
     StatusReport,
     StepRow,
@@ -244,8 +245,8 @@ def test_why_tells_reasons_the_chain_and_the_last_good_run(engine: Engine, duct:
     ]
     assert lines[4].startswith("  last good run: build 7, ")
     assert lines[4].endswith(" ago), took 41 s, 2 attempts")
-    assert lines[5:] == ["    never ran", "    log: .duct/logs/report.log"]
-    assert duct("why", "report", "-v").out.splitlines()[7:] == [
+    assert lines[5:] == ["    it ran because", "      it had never run", "    log: .duct/logs/report.log"]
+    assert duct("why", "report", "-v").out.splitlines()[8:] == [
         "  reads",
         "    a",
         "  makes",
@@ -253,6 +254,17 @@ def test_why_tells_reasons_the_chain_and_the_last_good_run(engine: Engine, duct:
         "  command",
         "    cmd",
     ]
+
+
+def test_why_tells_of_a_cause_that_failed_and_of_a_run_that_was_none(engine: Engine, duct: Printed) -> None:
+    last = LastRun(7, 0.0, 0.0, 1, (Reason("accepted"),))
+    cause = Cause(CLEAN, (Reason("new"),), failure(log=None))
+    engine.whys = [Why(REPORT, "may", (Reason("upstream", "clean/1.csv"),), [cause], last)]
+    lines = duct("why", "report").out.splitlines()
+    assert lines[3].startswith("    clean[day=1]: failed with exit code 2, ")
+    assert lines[4].startswith("  accepted in build 7, ")
+    assert lines[4].endswith(" ago): nothing was run")
+    assert len(lines) == 5
 
 
 def test_why_of_a_job_that_never_ran_well(engine: Engine, duct: Printed) -> None:
@@ -326,12 +338,14 @@ def test_graph_as_dot_mermaid_and_json(engine: Engine, duct: Printed) -> None:
 
 def test_log_prints_what_jobs_said(engine: Engine, duct: Printed, tmp_path: Path) -> None:
     (tmp_path / "a.log").write_bytes(b"said \xff\n")
-    engine.logs = [(CLEAN, "a.log"), (REPORT, "gone.log")]
+    engine.logs = [LogRow(CLEAN, "a.log"), LogRow(REPORT, "gone.log")]
     main(["log", "clean"])
     assert duct._capture.readouterr() == (b"said \xff\n", b"")
     assert duct("log", "clean", "--path").out == "a.log\n"
-    engine.logs = []
+    engine.logs = [LogRow(CLEAN, None)]
     assert duct("log", "clean").err == "duct: clean said nothing\n"
+    engine.logs = [LogRow(CLEAN, None, ran=False)]
+    assert duct("log", "clean").err == "duct: clean never ran\n"
 
 
 # -- clean, accept --------------------------------------------------------------------------------------------------------------------
@@ -368,6 +382,20 @@ def test_clean_asks_on_a_terminal(
     assert duct("clean").code == 0
     assert "remove 1 target (3.1 MB)? [y/N] " in duct.err
     assert engine.asked[-1][0] == asked
+
+
+def test_clean_tells_how_to_build_a_step_of_that_name(
+    engine: Engine, duct: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.removals = REMOVALS
+    terminal = io.StringIO("\n")
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stdin", terminal)
+    duct("clean")
+    assert 'duct: to build the step "clean": duct build clean\nremove ' in duct.err
+    terminal.seek(0)
+    duct("clean", "out")
+    assert "duct build clean" not in duct.err
 
 
 def test_clean_dry_run_only_lists(engine: Engine, duct: Printed) -> None:
@@ -428,7 +456,7 @@ def test_check_tells_that_all_is_well(engine: Engine, duct: Printed) -> None:
     assert duct("check").code == 0
     assert engine.asked[-1] == ("open", False, True)
     assert duct.err == (
-        "duct: warning: raw/*.txt matches nothing\n  raw is there\nduct: Ductfile is fine: 2 steps, 6 jobs\n"
+        "duct: warning: raw/*.txt matches nothing\n  raw is there\nduct: Ductfile has no mistakes, 1 warning: 2 steps, 6 jobs\n"
     )
 
 

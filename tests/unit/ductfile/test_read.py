@@ -191,7 +191,7 @@ echo "done {{day}}" >&2
         ("a b/ü*.csv", "a b/ü*.csv"),
         ("{path**}/{day}.csv", "{path**}/{day}.csv"),
         ("a{{b}}", "a{{b}}"),
-        ("${HOME}/x", "${HOME}/x"),
+        ("${{HOME}}/x", "${{HOME}}/x"),
         ("-x", "-x"),
         ("...", "..."),
         (".hidden/x", ".hidden/x"),
@@ -524,7 +524,7 @@ def test_files_that_include_each_other_are_drawn(folder: Folder) -> None:
 def test_an_included_file_that_is_broken_hides_no_other_mistake_and_adds_none(folder: Folder) -> None:
     folder.write("etl/Ductfile", "x\n")
     whats = folder.mistakes("include = 'etl/Ductfile'\n[step.a]\nafter = 'etl.clean'\nretries = -1\nrun = 'true'\n")
-    assert whats == ['"retries" of step "a" must be at least 0, not -1', "not valid TOML: here should be a ="]
+    assert whats == ['"retries" of step "a" must be at least 0, not -1', "not valid TOML: a = is expected here"]
 
 
 # -- what a terminal must not see --------------------------------------------------------------------------------------------------------

@@ -96,7 +96,8 @@ def test_lines_of_ended_jobs_and_failures_stay_above() -> None:
     view.tell(done(job("a")), failed(job("b")), started(job("c")))
     lines = view.after(1)
     assert lines[0] == "[1/3] a: raw/a.csv changed   0.3 s"
-    assert lines[1] == 'duct: step "b" failed with exit code 2'
+    assert lines[1].startswith("[2/3] b: raw/a.csv changed   ")
+    assert lines[2] == 'duct: step "b" failed with exit code 2'
     assert lines[-2].startswith("  c ")
     assert "2/3 jobs, 1 failed" in lines[-1]
 

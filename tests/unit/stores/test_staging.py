@@ -47,11 +47,11 @@ def text(path: str) -> str:
         return file.read()
 
 
-def make(staging: Staging, key: str, content: str, *, keep: bool = False) -> None:
+def make(staging: Staging, key: str, content: str, *, keep: bool = False, through: str | None = None) -> None:
     """A job that makes one staged file."""
     staging.prepare("job", staged=[key], direct=[], keep=keep)
     put(staging.path(key), content)
-    staging.publish([(key, staging.path(key))])
+    staging.publish([(key, staging.path(key))], {key: through} if through else {})
 
 
 # -- paths ----------------------------------------------------------------------------------------------------------------------------------
@@ -133,19 +133,69 @@ def test_read_only_folder_is_replaced_as_well(staging: Staging) -> None:
 def test_link_is_written_through(staging: Staging) -> None:
     put("real/a", "old")
     os.symlink("real/a", "link")
-    make(staging, "link", "new")
+    assert staging.leads("link") == "real/a"
+    make(staging, "link", "new", through="real/a")
     assert os.path.islink("link")
     assert text("real/a") == "new"
+
+
+def test_link_is_replaced_where_nobody_says_that_its_destination_is_ours(staging: Staging) -> None:
+    put("real/a", "the user's")
+    os.symlink("real/a", "link")
+    make(staging, "link", "new")
+    assert not os.path.islink("link")
+    assert text("link") == "new"
+    assert text("real/a") == "the user's"
+
+
+def test_link_in_the_stage_replaces_the_link(staging: Staging, tmp_path: Path) -> None:
+    put("real/a", "the user's")
+    for _ in range(2):
+        staging.prepare("job", staged=["link"], direct=[])
+        os.symlink(f"{tmp_path}/project/real/a", staging.path("link"))
+        staging.publish([("link", staging.path("link"))])
+        assert os.readlink("link") == f"{tmp_path}/project/real/a"
+        assert text("real/a") == "the user's"
 
 
 def test_link_to_a_folder_is_written_through(staging: Staging) -> None:
     put("real/f/old", "old")
     os.symlink("real/f", "f")
+    assert staging.leads("f/") == "real/f/"
+    staging.prepare("job", staged=["f/"], direct=[])
+    put(staging.path("f/") + "new", "new")
+    staging.publish([("f/", staging.path("f/"))], {"f/": "real/f/"})
+    assert os.path.islink("f")
+    assert os.listdir("real/f") == ["new"]
+
+
+def test_link_to_a_folder_is_replaced_and_the_folder_stays(staging: Staging) -> None:
+    put("real/f/old", "the user's")
+    os.symlink("real/f", "f")
     staging.prepare("job", staged=["f/"], direct=[])
     put(staging.path("f/") + "new", "new")
     staging.publish([("f/", staging.path("f/"))])
-    assert os.path.islink("f")
-    assert os.listdir("real/f") == ["new"]
+    assert not os.path.islink("f")
+    assert os.listdir("f") == ["new"]
+    assert text("real/f/old") == "the user's"
+
+
+def test_link_to_a_folder_is_removed_and_the_folder_stays(staging: Staging) -> None:
+    put("real/f/precious", "the user's")
+    os.symlink("real/f", "f")
+    staging.remove("f/")
+    assert not os.path.lexists("f")
+    assert text("real/f/precious") == "the user's"
+
+
+def test_what_is_free_to_be_written_through_a_link(staging: Staging) -> None:
+    put("real/f/a", "")
+    os.makedirs("empty")
+    assert staging.is_free("absent")
+    assert staging.is_free("absent/")
+    assert staging.is_free("empty/")
+    assert not staging.is_free("real/f/")
+    assert not staging.is_free("real/f/a")
 
 
 def test_users_folder_in_the_place_of_a_file_is_an_error_and_stays(staging: Staging) -> None:
@@ -308,7 +358,7 @@ def test_second_attempt_guards_the_same_last_good_copy(staging: Staging) -> None
 def test_direct_members_are_guarded_and_new_ones_removed(staging: Staging) -> None:
     put("out/a.x", "old")
     put("out/precious", "the user's")
-    staging.prepare("job", staged=[], direct=["out/*.x"], dynamic=["out/*.x"])
+    staging.prepare("job", staged=[], direct=["out/*.x"], dynamic=["out/*.x"], members=["out/a.x"])
     assert os.listdir("out") == ["precious"]
     put("out/a.x", "half")
     put("out/b.x", "half")
@@ -317,15 +367,77 @@ def test_direct_members_are_guarded_and_new_ones_removed(staging: Staging) -> No
     assert text("out/a.x") == "old"
 
 
-def test_direct_target_that_is_a_link_stays_a_link(staging: Staging) -> None:
+def guarded_strangers(staging: Staging) -> None:
+    """Two files of the user's that match the job's direct pattern, and one of another job."""
+    put("out/mine.x", "the user's")
+    put("out/touched.x", "the user's too")
+    put("out/other.x", "another job's")
+    staging.prepare("job", staged=[], direct=["out/*.x"], dynamic=["out/*.x"], others=is_others)
+
+
+def is_others(key: str) -> bool:
+    return key == "out/other.x"
+
+
+def test_users_files_that_match_a_direct_pattern_stay_and_are_no_members(staging: Staging) -> None:
+    guarded_strangers(staging)
+    assert sorted(os.listdir("out")) == ["mine.x", "other.x", "touched.x"]
+    put("out/a.x", "new")
+    put("out/touched.x", "new")
+    os.chmod("out/mine.x", 0o600)
+    assert [key for key, _ in staging.made("job", "out/*.x", is_others)] == ["out/a.x", "out/touched.x"]
+    kept = staging.commit("job")
+    assert [(key, text(copy)) for key, copy in kept] == [("out/touched.x", "the user's too")]
+    assert text("out/mine.x") == "the user's"
+    assert text("out/other.x") == "another job's"
+
+
+def test_users_files_that_match_a_direct_pattern_are_put_back_after_a_failure(staging: Staging) -> None:
+    guarded_strangers(staging)
+    inode = os.stat("out/mine.x").st_ino
+    put("out/a.x", "half")
+    put("out/touched.x", "half")
+    put("out/other.x", "another job's new one")
+    staging.restore("job", is_others)
+    assert text("out/touched.x") == "the user's too"
+    assert os.stat("out/mine.x").st_ino == inode
+    assert text("out/other.x") == "another job's new one"
+    assert not os.path.exists("out/a.x")
+
+
+def test_users_files_that_match_a_direct_pattern_survive_a_kill(staging: Staging) -> None:
+    guarded_strangers(staging)
+    put("out/a.x", "half")
+    os.unlink("out/touched.x")
+    after = Staging(".duct")
+    after.recover([])
+    assert [(key, text(copy)) for key, copy in after.kept] == [("out/a.x", "half")]
+    assert sorted(os.listdir("out")) == ["mine.x", "other.x", "touched.x"]
+    assert text("out/touched.x") == "the user's too"
+
+
+def test_direct_target_through_a_link_stays_a_link(staging: Staging) -> None:
     put("real", "old")
     os.symlink("real", "link")
-    staging.prepare("job", staged=[], direct=["link"])
+    staging.prepare("job", staged=[], direct=["link"], through={"link": "real"})
     put("link", "half")
     assert os.path.islink("link")
     staging.restore("job")
     assert os.path.islink("link")
     assert text("real") == "old"
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_direct_target_that_is_a_link_does_not_touch_what_it_leads_to(staging: Staging, keep: bool) -> None:
+    put("real", "the user's")
+    os.symlink("real", "link")
+    staging.prepare("job", staged=[], direct=["link"], keep=keep)
+    assert os.path.exists("link") == keep
+    put("link", "half")
+    assert text("real") == "the user's"
+    staging.restore("job")
+    assert os.path.islink("link")
+    assert text("real") == "the user's"
 
 
 def test_restore_without_a_guard_does_nothing(staging: Staging) -> None:
@@ -413,7 +525,8 @@ def test_folder_and_direct_targets_on_another_file_system(staging: Staging, othe
 def test_through_a_link_to_another_file_system(staging: Staging, other_disk: str) -> None:
     put(f"{other_disk}/a", "old")
     os.symlink(f"{other_disk}/a", "link")
-    make(staging, "link", "new")
+    assert staging.leads("link") == f"{other_disk}/a"
+    make(staging, "link", "new", through=f"{other_disk}/a")
     assert text(f"{other_disk}/a") == "new"
     assert os.path.islink("link")
     assert not os.path.exists(".duct/stage/link")

@@ -94,12 +94,21 @@ class Build:
         self.run = 1
         self.fails = False
         self.keeps_aside = False
+        self.members_are_ours = True
 
     def __call__(self) -> None:
         store = LocalStore()
         staging = Staging(".duct")
         with Traces(".duct/trace.db", write=True, version="1") as traces:
-            staging.prepare("job", staged=self.staged, direct=self.direct, keep=self.keep, dynamic=self.dynamic)
+            members = [key for key in self.makes if os.path.exists(key)]
+            staging.prepare(
+                "job",
+                staged=self.staged,
+                direct=self.direct,
+                keep=self.keep,
+                dynamic=self.dynamic,
+                members=members if self.members_are_ours else (),
+            )
             for key, content in self.makes.items():
                 at = key if self._is_direct(key) else staging.path(key)
                 os.chmod(".", 0o755)  # a call to stop at
@@ -114,8 +123,10 @@ class Build:
             pairs = self._made(staging)
             if self.keeps_aside:
                 staging.keep_aside(pairs[0][0])
-            traces.record(trace(store, pairs, self.run))
-            staging.publish([(key, at) for key, at in pairs if key != at])
+            record = trace(store, pairs, self.run)
+            record.through = {key: place for key, _ in pairs if (place := staging.leads(key)) is not None}
+            traces.record(record)
+            staging.publish([(key, at) for key, at in pairs if key != at], record.through)
             if self.direct:
                 staging.commit("job")
             traces.fold()
@@ -215,6 +226,12 @@ def direct_members() -> Scenario:
     return Scenario(build, {"out/a": OLD, "out/b": None}, {"out/a": NEW, "out/b": NEW})
 
 
+def direct_members_over_users() -> Scenario:
+    scenario = direct_members()
+    scenario.build.members_are_ours = False
+    return scenario
+
+
 def direct_and_staged() -> Scenario:
     build = Build(["out/a.txt"], ["log/b.txt"])
     build.makes = {"out/a.txt": NEW, "log/b.txt": NEW}
@@ -241,6 +258,7 @@ SCENARIOS: dict[str, Callable[[], Scenario]] = {
     "direct, updated in place": lambda: direct_file(OLD, keep=True),
     "direct folder": direct_folder,
     "direct members": direct_members,
+    "direct members, of which one was the user's": direct_members_over_users,
     "direct and staged": direct_and_staged,
     "fails": lambda: failing(staged_file(OLD)),
     "fails, folder": lambda: failing(staged_folder()),
@@ -248,6 +266,7 @@ SCENARIOS: dict[str, Callable[[], Scenario]] = {
     "fails, direct, first": lambda: failing(direct_file(None)),
     "fails, direct, updated in place": lambda: failing(direct_file(OLD, keep=True)),
     "fails, direct members": lambda: failing(direct_members()),
+    "fails, direct members, of which one was the user's": lambda: failing(direct_members_over_users()),
 }
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support_reporters import done, job, started
 
 from miniduct import events as ev
 from miniduct.reporters.output import Output, last_lines, plain_line
+from support_reporters import done, job, started
 
 if TYPE_CHECKING:
     from pathlib import Path
