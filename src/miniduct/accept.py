@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .errors import UsageError
 from .model import Check
-from .plan.select import needed, select
+from .survey import plan_ahead
 from .text import count, shown
 from .trace.record import Trace
 from .workspace import open_workspace
@@ -29,8 +29,9 @@ def accept(where: Where, targets: Sequence[str], *, wait: bool = True) -> list[J
     """
     with open_workspace(where, write=True, tell=_quiet, wait=wait) as space:
         plan = space.plan
-        selection = select(plan, space.project, targets, space.where.standing)
-        jobs = sorted(selection.jobs if selection.jobs is not None else needed(plan, range(plan.jobs), selection))
+        ahead = plan_ahead(space, targets)
+        # Named targets are meant as such; without any, all that plain `duct` would look at.
+        jobs = sorted(ahead.jobs.intersection(ahead.selection.jobs or ()) if targets else ahead.jobs)
         run = space.begin_run()
         accepted = []
         judged = [(job, space.judge.judge(job)) for job in jobs]
@@ -41,12 +42,13 @@ def accept(where: Where, targets: Sequence[str], *, wait: bool = True) -> list[J
                 f"cannot accept: {count(len(missing), 'file')} not there: {shown_}", hint="`duct build` makes them"
             )
         for job, each in judged:
+            space.dirty.discard(job)
             if each.reasons:
                 space.judge.fingerprint_inputs(each)
                 space.traces.record(_trace(space, job, each.packed, run))
                 space.judge.drop(job)
                 accepted.append(plan.job_name(job))
-        space.traces.fold()
+        space.save()
         return accepted
 
 

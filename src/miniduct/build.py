@@ -24,6 +24,7 @@ from . import events as ev
 from .errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, DuctError
 from .interrupts import Interrupts
 from .launching import Launcher, failure_of, may_retry
+from .plan.select import gone, select
 from .publishing import NotMadeError, Recording
 from .runners.base import Done, Lost
 from .scheduler import Scheduler, longest_paths
@@ -89,7 +90,7 @@ def build(where: Where, options: Options, reporter: Reporter) -> int:
     began = time.monotonic()
     if options.dry_run:
         return _dry_run(where, options, reporter, began)
-    with open_workspace(where, write=True, wait=options.wait, tell=reporter.tell) as space:
+    with open_workspace(where, write=True, wait=options.wait, tell=reporter.tell, mend=True) as space:
         return Builder(space, options, reporter, began).build()
 
 
@@ -186,6 +187,8 @@ class Builder:
         jobs = total(ahead)
         run = 0
         interrupted = False
+        if space.postponed is not None and not ahead.jobs:
+            raise space.postponed
         if ahead.jobs:
             run = self._begin_run()
             runner = _runner(space, self._slots, self._options.grace)
@@ -196,6 +199,10 @@ class Builder:
                 runner.close()
         totals = self._totals
         self._save()
+        if self._options.targets and not (interrupted or totals.exit_code):
+            still = select(space.plan, space.project, self._options.targets, space.where.standing).returning
+            if still:
+                raise gone(still[0])
         totals.up_to_date = max(
             jobs - totals.ran - totals.failed - totals.skipped - totals.interrupted - totals.waiting, 0
         )
@@ -242,7 +249,7 @@ class Builder:
             loop.run()
             if interrupts.count:
                 return True
-            if not loop.expand_again:
+            if not loop.expand_again and space.postponed is None:
                 return False
             if number == ROUNDS - 1:
                 break
@@ -335,6 +342,8 @@ class Loop:
         self._retries: list[tuple[float, int, int, Judged]] = []
         self._threads: ThreadPoolExecutor | None = None
         self._stopping = False
+        self._early = False
+        """May another job start before those that have just ended are told of? Not where one of them failed."""
         self._asked = 0
         self._behind = {job for job in ahead.jobs if ahead.behind_dynamic(job)}
         for job in [job for job in ahead.jobs if ids(job) in builder.failed]:
@@ -408,7 +417,7 @@ class Loop:
     def _judge(self, job: int) -> Judged | None:
         """The verdict, where the job is to be run; None where it is settled now: up to date, or failed before it could start."""
         space = self._space
-        if self.expand_again and job in self._behind:
+        if (self.expand_again or space.postponed is not None) and job in self._behind:
             # Its inputs are about to change: the next round judges it.
             space.dirty.add(job)
             self._scheduler.fail(job)
@@ -421,6 +430,7 @@ class Loop:
             return None
         if not judged.reasons:
             space.dirty.discard(job)
+            space.judge.drop(job)
             self._scheduler.settle(job)
             if not again:
                 self._tell(ev.JobUpToDate(self._plan.job_name(job)))
@@ -465,7 +475,9 @@ class Loop:
 
     def _wait(self) -> None:
         timeout = 0.25 if not self._retries else min(max(self._retries[0][0] - time.monotonic(), 0.0), 0.25)
-        for event in self._runner.events(timeout):
+        events = self._runner.events(timeout)
+        self._early = self._builder.slots > 1 and all(isinstance(event, Done) and not event.code for event in events)
+        for event in events:
             attempts = self._running.pop(event.attempt)
             if isinstance(event, Lost):
                 for attempt in attempts:
@@ -492,6 +504,8 @@ class Loop:
             done = replace(done, seconds=done.seconds / len(attempts))
         failure = failure_of(done, attempts[0])
         whole = attempts if failure is None else self._made_whole(attempts)
+        if attempts[0].witness is not None:
+            attempts[0].witness.close()
         failing = [attempt for attempt in attempts if attempt not in whole]
         voice = failing[0] if failing else attempts[0]
         voice.said = done.output
@@ -506,23 +520,11 @@ class Loop:
             )
 
     def _made_whole(self, attempts: list[Attempt]) -> list[Attempt]:
-        """Of a batch whose command failed: the jobs whose targets are all there, without what was written last, which may be half.
-
-        This rests on what the manual asks of a command: that it writes its jobs' targets one after the other.
-        """
-        if len(attempts) == 1:
-            return []
-        written: list[tuple[Attempt, int]] = []
-        for attempt in attempts:
-            try:
-                made = self._launcher.publisher.collect(attempt.job)
-            except (NotMadeError, DuctError):
-                made = self._launcher.publisher.begun(attempt.job)
-                written.append((attempt, -max((each.stamp.ctime_ns for each in made), default=0)))
-            else:
-                written.append((attempt, max((each.stamp.ctime_ns for each in made), default=0)))
-        last = max(abs(at) for _, at in written)
-        return [attempt for attempt, at in written if 0 < at < last]
+        """Of a batch whose command failed: the jobs whose targets it was seen to finish."""
+        witness = attempts[0].witness
+        finished = witness.finished() if witness is not None else set()
+        places = self._launcher.publisher.places
+        return [attempt for attempt in attempts if (wanted := places(attempt.job)) and finished.issuperset(wanted)]
 
     def _made(self, attempt: Attempt, done: Done) -> None:
         """The command has made the job's targets: look at them, and publish them."""
@@ -534,6 +536,10 @@ class Loop:
             self._failed(attempt, error.what, facts_of(error), 0, done.seconds)
             return
         if sum(each.stamp.size for each in made) < LARGE:
+            if self._early and not done.output and not self._interrupts.count:
+                # The next command runs while this one's targets are hashed, recorded and renamed.
+                self._scheduler.release(attempt.job)
+                self._start_ready()
             self._publish(attempt, done, made, began, lambda: publisher.fingerprints(attempt.job, made))
             return
         if self._threads is None:
@@ -621,6 +627,7 @@ class Loop:
                 log,
                 attempt.said,
                 exit_code=code,
+                repeat=self._space.commands.repeat(job) if step.batch == 1 else "",
                 error=error,
                 facts=facts,
                 told_by=told_by,

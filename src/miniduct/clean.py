@@ -43,7 +43,7 @@ def _quiet(event: Event) -> None:
 
 
 def _orphans(space: Workspace) -> Iterator[Removal]:
-    keys = space.orphans()
+    keys = [*space.orphans(), *space.edited_orphans]
     made = {}
     if keys:
         for trace in space.traces.makers(keys):

@@ -17,7 +17,8 @@ from .errors import DuctError
 from .plan.definition import command_digest
 from .plan.patterns import glob
 from .runners.call import CallTemplate, grouped
-from .runners.command import compile_command
+from .runners.command import compile_command, shown_word
+from .shell import stands_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -118,6 +119,25 @@ class Commands:
         except DuctError:
             return ""
         return text if step.cwd in ("", ".") else f"cd {shlex.quote(step.cwd)} && {text}"
+
+    def repeat(self, job: int) -> str:
+        """What a user types in the project's root to do what the job's command does; "" where it cannot be rendered.
+
+        A command that a shell of the user's reads alike stands as it is; any other one with the shell that duct gives it to.
+        """
+        step = self._plan.steps[self._plan.step_of(job)]
+        text = self.shown(job)
+        if not text or step.run is None:
+            return text
+        rendered = self._as_given(job)
+        own_shell = step.run.shell is not None or not stands_alone(rendered.shown)
+        if own_shell and step.run.argv is None and rendered.script is None:
+            text = " ".join(map(shown_word, rendered.argv))
+        else:
+            text = rendered.shown
+        variables = "".join(f"{name}={shown_word(value)} " for name, value in step.env_set.items())
+        text = variables + text
+        return text if step.cwd in ("", ".") else f"(cd {shlex.quote(step.cwd)} && {text})"
 
     def _as_given(self, job: int) -> Rendered:
         """The command with the targets' final paths. The last one is kept: a job that runs asks for it twice."""

@@ -100,6 +100,8 @@ class Contents:
         self.columns = columns
         self.wavering: set[int] = set()
         """Keys seen with two contents in this build, other than by a job's making them: whoever read the first one is to be judged again."""
+        self.seen_to_move: list[int] = []
+        """Each such key, each time, in order: who knows how long this was when it asked, can tell what has moved since."""
         self._store = store
         self._racy: dict[int, int] = {}
         if changed is None:
@@ -122,10 +124,15 @@ class Contents:
     def _seen(self, key: int, stamp: Stamp | None) -> None:
         if self.columns.stamp(key) != stamp or self.columns.sizes[key] == NEVER_SEEN:
             if self._state[key] == KNOWN:
-                self.wavering.add(key)
+                self.waver(key)
             self.columns.put(key, stamp, None)
             self._racy.pop(key, None)
         self._state[key] = KNOWN
+
+    def waver(self, key: int) -> None:
+        """The key holds something else than before, and no job did it."""
+        self.wavering.add(key)
+        self.seen_to_move.append(key)
 
     def fingerprint(self, key: int, check: Check = Check.CONTENT) -> bytes | None:
         """What identifies the key's content for that check; None: absent. Reads the content only if nothing better is known."""
@@ -185,11 +192,14 @@ class Contents:
         sizes, state = self.columns.sizes, self._state
         return [key for key in keys if (sizes[key] < 0 or state[key] != KNOWN) and self.stamp(key) is None]
 
-    def moved(self, keys: Sequence[int]) -> list[int]:
-        """Those of the keys whose stamps are no longer those seen last."""
+    def moved(self, keys: Sequence[int], since: int) -> list[int]:
+        """Those of the keys whose stamps are no longer those seen last, or were found to be others since then (`seen_to_move`)."""
         suspects = self._suspects(keys) if len(keys) > MANY else keys
         stat, seen, names = self._store.stat, self.columns.stamp, self.names
-        return [key for key in suspects if stat(names[key]) != seen(key)]
+        found = [key for key in suspects if stat(names[key]) != seen(key)]
+        if len(self.seen_to_move) > since:
+            found += set(self.seen_to_move[since:]).intersection(keys).difference(found)
+        return found
 
     def _suspects(self, keys: Sequence[int]) -> list[int]:
         names = "\0".join([self.names[key] for key in keys]).encode("utf-8", "surrogateescape").split(b"\0")
@@ -204,6 +214,13 @@ class Contents:
         else:
             self.columns.put(key, stamp, None)
             self._state[key] = KNOWN
+
+    def note(self, key: int, stamp: Stamp, seen_at_ns: int) -> None:
+        """The key's stamp, seen from then on; what it holds is nobody's question."""
+        self.columns.put(key, stamp, None)
+        if racy(stamp, seen_at_ns):
+            self.columns.sizes[key] = NEVER_SEEN
+        self._state[key] = KNOWN
 
     def forget(self, keys: Iterable[int]) -> None:
         """These keys may have changed: look at the store when asked for them."""
@@ -222,8 +239,9 @@ class Contents:
         """Hash those racy keys once more that were hashed before this time: their tick is over (docs/design.md, "Stamps and fingerprints")."""
         oldest = list(islice(self._racy.items(), 32))
         for key, at in oldest:
-            if max(at, self._newest(key)) < before_ns:
-                self._again(key)
+            if max(at, self._newest(key)) >= before_ns:
+                break  # those hashed later are not due either
+            self._again(key)
 
     def settle_all(self) -> None:
         """Wait until the tick of the last racy key is over, and settle all. On a coarse file system some stay racy: they are never seen."""
@@ -246,7 +264,7 @@ class Contents:
         if stamp is not None and self.columns.fingerprint(key) is not None:
             self.columns.put(key, stamp, None)
             if self._hash(key, stamp) != old:
-                self.wavering.add(key)
+                self.waver(key)
 
     def unsettled(self) -> list[int]:
         """Keys whose state in this build is not known."""

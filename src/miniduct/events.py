@@ -76,6 +76,8 @@ class JobEnded:
     error: str | None = None
     facts: Sequence[str] = field(default=())
     targets: Sequence[str] = field(default=())
+    repeat: str = ""
+    """What a user types in the root to do what a failed command did."""
     told_by: JobName | None = None
     """Set where the job failed with its batch: the failed job of the batch that tells for all."""
 

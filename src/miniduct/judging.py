@@ -11,13 +11,13 @@ from .plan.definition import differences
 from .rebuilder import Past, Present, Reason, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from .commands import Commands
     from .contents import Contents
     from .plan.columns import Plan
     from .trace.database import Traces
-    from .trace.record import Trace
+    from .trace.record import Failure, Trace
 
 AHEAD = 500
 """Traces are loaded in chunks: one query for 500 jobs costs about as much as twenty single ones."""
@@ -42,6 +42,8 @@ class Judged:
     """The targets that are there now, with their fingerprints."""
     command: bytes = b""
     """What identifies the command, once it is known."""
+    since: int = 0
+    """How much had been seen to move when the inputs were fingerprinted (`Contents.seen_to_move`)."""
     through: dict[str, str] = field(default_factory=dict)
     """Direct targets that the command writes through a symbolic link, and where it leads."""
 
@@ -70,6 +72,7 @@ class Judge:
         self._definitions = definitions
         self._loaded: dict[int, Trace] = {}
         self._asked: set[int] = set()
+        self._failures: Mapping[str, Failure] | None = None
         self._queue: Sequence[int] = ()
         self._at = 0
 
@@ -96,6 +99,7 @@ class Judge:
     def drop(self, job: int) -> None:
         """The job's trace is no longer needed here, or no longer true."""
         self._loaded.pop(job, None)
+        self._asked.discard(job)
 
     def judge(self, job: int, *, forced: bool = False, unsettled: Collection[int] = ()) -> Judged:
         """All reasons to run the job. Inputs in `unsettled` are not looked at: their makers have yet to run.
@@ -110,6 +114,7 @@ class Judge:
             for key in inputs:
                 if key not in unsettled:
                     contents.look(key)
+        since = len(contents.seen_to_move)
         past = self.trace(job)
         check = Check(past.check) if past else step.check
         if past is None and not unsettled and not forced:
@@ -141,14 +146,27 @@ class Judge:
             else frozenset(),
         )
         reasons = judge(_past(past), present)
+        if past is None and reasons and reasons[0].kind == "new":
+            reasons = (self._first(job, reasons[0]), *reasons[1:])
         standing = {name: fp for name, fp in zip(target_names, found) if fp is not None}
-        return Judged(job, reasons, past, inputs, packed, missing, check, standing)
+        return Judged(job, reasons, past, inputs, packed, missing, check, standing, since=since)
+
+    def _first(self, job: int, reason: Reason) -> Reason:
+        """Why a job without a good run is to run: it never ran, or it failed."""
+        if self._failures is None:
+            self._failures = self._traces.failures()
+        failure = self._failures.get(self._plan.job_id(job))
+        if failure is None:
+            return reason
+        ended = failure.error or (f"exit code {failure.exit_code}" if failure.exit_code else None)
+        return Reason("failed", old=ended and ended.partition("\n")[0].removeprefix("failed with "))
 
     def fingerprint_inputs(self, judged: Judged) -> None:
         """Complete the verdict with what the inputs hold, for the step's own check: this is what the trace of the coming run will say."""
         step = self._plan.steps[self._plan.step_of(judged.job)]
         if len(judged.packed) != len(judged.inputs) * FINGERPRINT_SIZE or judged.check is not step.check:
             judged.check = step.check
+            judged.since = len(self._contents.seen_to_move)
             judged.packed = self._contents.packed(judged.inputs, step.check)
 
     def _differences(self, past: Trace | None, step: int) -> list[tuple[str, str | None, str | None, str | None]]:

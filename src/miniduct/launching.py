@@ -16,6 +16,7 @@ from .publishing import Publisher
 from .runners.base import Task
 from .text import duration
 from .trace.record import Failure
+from .witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -47,6 +48,8 @@ class Attempt:
     log: str
     started: float
     timeout: float | None
+    witness: Witness | None = None
+    """Of a batch, what saw its targets being written."""
     said: int = 0
     """Bytes of output to be told with this job; of the jobs of a batch, one tells for all."""
 
@@ -108,6 +111,7 @@ class Launcher:
         )
         if step.batch == 1 and counts[0] == 1:
             self._forget_log(batch[0])
+        witness = Witness([path for job in jobs for path in self.publisher.places(job)]) if len(jobs) > 1 else None
         self._runner.submit(task)
         live = None if task.mask else self._runner.running_log(attempt)
         for at, (judged, count) in enumerate(zip(batch, counts)):
@@ -124,7 +128,7 @@ class Launcher:
                 )
             )
         return [
-            Attempt(attempt, judged.job, count, judged, log, started, step.timeout)
+            Attempt(attempt, judged.job, count, judged, log, started, step.timeout, witness)
             for judged, count in zip(batch, counts)
         ]
 

@@ -98,9 +98,6 @@ class Step:
     inputs: tuple[Slot, ...] = ()
     targets: tuple[Slot, ...] = ()
     run: Run | None = None
-    call: Call | None = None
-    code: tuple[tuple[str, str], ...] = ()
-    """The project's modules that `call` rests on, each with a digest of its code; its own module is the first."""
     run_location: Location | None = None
     after: tuple[str, ...] = ()
     foreach: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -129,6 +126,9 @@ class Step:
     """The most stale jobs that one command works on."""
     tags: tuple[str, ...] = ()
     description: str = ""
+    call: Call | None = None
+    code: tuple[tuple[str, str], ...] = ()
+    """The project's modules that `call` rests on, each with a digest of its code; its own module is the first."""
 
     @property
     def group(self) -> bool:

@@ -100,9 +100,10 @@ class Publisher:
         kept: list[tuple[str, str]] = []
         direct = [target.text for target in targets if target.direct]
         members: set[str] = set()
-        if direct:
+        if direct or step.keep:
             static = {target.text for target in targets if not target.dynamic}
             members = {self._plan.names[key] for key in self._plan.targets(job)} - static
+        if direct:
             judged.through, links = self._links(judged, [text for text in direct if text in static])
             kept = [
                 (key, self._staging.keep_aside(key))
@@ -145,7 +146,7 @@ class Publisher:
         """The targets to be written through a symbolic link in their place, with where it leads; and those whose link is
         to be replaced, though a job made a target there before: its destination stays, so nothing is lost.
 
-        StoreError for the user's link to a folder in the place of a file.
+        StoreError for the user's folder, or their link to one, in the place of a file, and the other way round.
         """
         through: dict[str, str] = {}
         replaced: set[str] = set()
@@ -193,15 +194,34 @@ class Publisher:
         )
 
     def collect(self, job: int) -> list[Made]:
-        """What the command made, in declared order. NotMadeError where a declared target is not there."""
+        """What the command made, in declared order. NotMadeError where a declared target is not there, or another job makes it too."""
         made, missing = self._present(job)
         if missing:
             raise self._not_made(missing)
+        if self._plan.is_dynamic(job):
+            for each in made:
+                other = self._second_maker(job, each.key)
+                if other is not None:
+                    facts = ["two jobs must not make one file: give the targets of one of them another name"]
+                    raise NotMadeError(f"made {shown(each.key)}, which {other} makes too", facts)
         return made
 
-    def begun(self, job: int) -> list[Made]:
-        """What there is of the job's targets, be it complete or not."""
-        return self._present(job)[0]
+    def _second_maker(self, job: int, key: str) -> str | None:
+        """The other job that makes this member of a dynamic target: its own by name, or a member made in this build."""
+        plan = self._plan
+        number = plan.key(key)
+        maker = plan.maker[number] if number is not None else -1
+        if maker not in (-1, job) and key in plan.target_texts(maker):
+            return str(plan.job_name(maker))
+        claimed = self._staging.claims.get(key)
+        return f'the job of "{shown(claimed[2:])}"' if claimed not in (None, plan.job_id(job)) and claimed else None
+
+    def places(self, job: int) -> list[str]:
+        """Where the command writes the job's files; none where one of its targets is a folder or a glob."""
+        targets = self._commands.targets(job)
+        if any(target.dynamic or target.text.endswith("/") for target in targets):
+            return []
+        return [target.text if target.direct else self._staging.path(target.text) for target in targets]
 
     def _present(self, job: int) -> tuple[list[Made], list[Target]]:
         made: list[Made] = []
@@ -243,6 +263,10 @@ class Publisher:
                 facts.append(f"near {shown(target.text)}: {', '.join(shown(name) for name in near)}")
             if not target.direct and not target.dynamic and self._wrote_past(target.text):
                 facts.append(f"the command wrote {shown(target.text)} itself; write to the path that {{target}} gives")
+        if not facts and missing[0].direct and not missing[0].dynamic:
+            facts.append(
+                f"no placeholder of the command stands for {shown(missing[0].text)}, so it had to write that by itself"
+            )
         names = ", ".join(shown(target.text) for target in missing[:5])
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         return NotMadeError(f"ended well but did not make {names}{more}", facts)
@@ -278,9 +302,10 @@ class Publisher:
         StoreError where a target cannot be put into its place.
         """
         job = judged.job
-        plan, contents = self._plan, self._contents
+        plan = self._plan
         step = plan.steps[plan.step_of(job)]
         by_content = step.check is Check.CONTENT
+        moved = self._moved(judged) if step.check is not Check.EXISTS else []
         trace = self._trace(judged, made, found, about)
         before = dict(zip(judged.past.targets, split(judged.past.target_fps))) if judged.past else {}
         through, links = self._links(judged, [each.key for each in made if each.at != each.key])
@@ -309,11 +334,19 @@ class Publisher:
         return Published(
             changed=before != now,
             keys=list(now),
-            members_changed=dynamic and {plan.names[key] for key in plan.targets(job)} != set(now),
-            moved=self._moved(judged, contents),
+            members_changed=(dynamic and {plan.names[key] for key in plan.targets(job)} != set(now))
+            or (before != now and self._is_looked_into(job)),
+            moved=moved,
             kept=kept,
             left=left,
         )
+
+    def _is_looked_into(self, job: int) -> bool:
+        """Does a step read by its names what lies in a folder that the job makes as a whole?"""
+        step = self._plan.step_of(job)
+        if not any(slot.text.endswith("/") for slot in self._plan.steps[step].targets):
+            return False
+        return any(step in self._plan.dynamic_before(other) for other in range(len(self._plan.steps)))
 
     def _take_back(self, judged: Judged) -> None:
         """The run was recorded, but its targets did not get into their places: what the run before made stands there."""
@@ -348,12 +381,20 @@ class Publisher:
             reasons=[(each.kind, each.key, each.old, each.new) for each in judged.reasons],
         )
 
-    def _moved(self, judged: Judged, contents: Contents) -> list[str]:
-        """Inputs whose stamps are no longer those that were fingerprinted."""
-        moved = contents.moved(judged.inputs)
+    def _moved(self, judged: Judged) -> list[str]:
+        """Inputs whose stamps are no longer those that were fingerprinted.
+
+        Nobody knows which content the command has read: their fingerprints become one that no content has.
+        """
+        contents = self._contents
+        moved = contents.moved(judged.inputs, judged.since)
         if moved:
             contents.forget(moved)
-            contents.wavering.update(moved)
+            for key in moved:
+                contents.waver(key)
+            pieces = split(judged.packed)
+            gone = set(moved)
+            judged.packed = b"".join(MOVED if key in gone else piece for key, piece in zip(judged.inputs, pieces))
         return [self._plan.names[key] for key in moved]
 
     def _keep_users_copies(
@@ -420,6 +461,8 @@ class Publisher:
         return sorted(left)
 
 
+MOVED = b"moved".ljust(FINGERPRINT_SIZE, b"\0")
+"""Stands in a trace for an input that changed while it was read."""
 ABSENT_UNTIL_PUBLISHED = bytes(FINGERPRINT_SIZE)
 """Stands for a target judged by its time: the rename that publishes it does not change its mtime, but the stamp is taken afterwards."""
 

@@ -27,7 +27,8 @@ BLOCK = 256
 class Reason:
     """One reason to run a job, as data.
 
-    `kind` is one of: "new" (never ran), "forced", "input-changed", "input-added", "input-removed", "input-order", "target-missing",
+    `kind` is one of: "new" (never ran), "failed" (never ran well; `old` says how it ended), "forced", "input-changed", "input-added",
+    "input-removed", "input-order", "target-missing",
     "target-edited", "target-added", "command", "code", "params", "env", "settings" (what of the definition changed), "expired" (`max_age`),
     "upstream" (a job that makes an input will or may run), "more" (`new` is the number of further reasons). `key` is the input, target,
     parameter, variable or module meant; `old` and `new` are short texts, where there are any.

@@ -135,6 +135,16 @@ def normalise(text: str, shell: Sequence[str] | None = None) -> str:
     return lex(text, shell).normal
 
 
+def stands_alone(text: str) -> bool:
+    """Does any shell do with this command what a strict one does? True for one simple command of a program that expands nothing."""
+    if any(sign in text for sign in "$`\n"):
+        return False
+    read = lex(text)
+    if read.mistakes or len(read.commands) != 1 or not read.commands[0]:
+        return False
+    return read.commands[0][0].text not in _BUILTINS and not any(sign in text for sign in ";(|&")
+
+
 def quote(value: str, *, bash: bool = False) -> str:
     """The value as one word of a POSIX shell, always in quotes.
 

@@ -98,9 +98,7 @@ def _roots(space: Workspace, target: str) -> list[int]:
     return list(range(space.plan.jobs)) if selection.jobs is None else list(selection.jobs)
 
 
-def _why(
-    space: Workspace, job: int, verdicts: dict[int, tuple[str, Judged]], failures: Mapping[str, Failure]
-) -> Why:
+def _why(space: Workspace, job: int, verdicts: dict[int, tuple[str, Judged]], failures: Mapping[str, Failure]) -> Why:
     plan = space.plan
     failure = failures.get(plan.job_id(job))
     answer, judged = verdicts.get(job, ("no", None))
@@ -161,8 +159,9 @@ def _chain_then(space: Workspace, past: Trace | None) -> list[Cause]:
 
 def _maker_then(space: Workspace, past: Trace) -> Trace | None:
     plan = space.plan
-    keys = [each[1] for each in past.reasons if each[0] in ("input-changed", "input-added") and each[1]]
-    for key in keys or list(past.inputs[:100]):
+    for kind, key, *_ in past.reasons:
+        if key is None or kind not in ("input-changed", "input-added"):
+            continue
         number = plan.key(key)
         if number is not None and plan.maker[number] >= 0:
             found = space.judge.trace(plan.maker[number])

@@ -21,10 +21,11 @@ from . import __version__, ductfile
 from . import events as ev
 from .commands import Commands
 from .contents import Columns, Contents
-from .errors import BuildRunning, StoreError, UsageError
+from .errors import BuildRunning, PlanError, StoreError, UsageError
 from .judging import Judge
 from .lock import Lock
 from .model import Stamp
+from .orphans import sort_out
 from .plan.columns import Folder, Plan
 from .plan.definition import definition, definition_digest
 from .plan.expand import expand, plan_digest, relist
@@ -39,10 +40,11 @@ from .trace.fingerprints import TICK_NS, racy
 from .trace.snapshot import FORMAT, write_snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from .events import Event
     from .model import Project
+    from .orphans import Sorted
     from .runners.command import Rendered
     from .trace.check import Checked
 
@@ -85,19 +87,56 @@ def locate(
             raise UsageError(f'there is no Ductfile at "{file}"', hint="`duct init` writes one")
         return _where(path, here, sets)
     folder = here
+    odd: list[str] = []
     while True:
         path = os.path.join(folder, DUCTFILE)
         if os.path.isfile(path):
-            return _where(path, here, sets)
+            return _where(_whole(path), here, sets)
+        if os.path.lexists(path):
+            what = "folder" if os.path.isdir(path) else "link to nowhere" if os.path.islink(path) else "thing"
+            odd.append(f"{path} is a {what}, and no file")
         above = os.path.dirname(folder)
         if above == folder:
             break
         folder = above
     raise UsageError(
         "there is no Ductfile here",
-        facts=[f"looked in {here} and in every folder above it"],
+        facts=[f"looked in {here} and in every folder above it", *odd],
         hint="`duct init` writes one, -f names one, -C goes to another folder",
     )
+
+
+def _whole(path: str) -> str:
+    """The outermost Ductfile above that includes this one, if there is any: a part of a project is not a project of its own."""
+    found = path
+    folder = os.path.dirname(path)
+    while (above := os.path.dirname(folder)) != folder:
+        folder = above
+        other = os.path.join(folder, DUCTFILE)
+        if os.path.isfile(other) and os.path.realpath(path) in _included(other):
+            found = other
+    return found
+
+
+def _included(path: str) -> set[str]:
+    """The real paths of all Ductfiles that one includes, directly or not. Files with mistakes include nothing here: the reader tells them."""
+    import tomli
+
+    found: set[str] = set()
+    queue = [path]
+    for each in queue:
+        try:
+            with open(each, "rb") as file:
+                data = file.read()
+            includes = tomli.loads(data.decode()).get("include", ()) if b"include" in data else ()
+        except (OSError, ValueError, RecursionError):
+            continue
+        for name in [includes] if isinstance(includes, str) else includes if isinstance(includes, list) else ():
+            real = os.path.realpath(os.path.join(os.path.dirname(each), str(name)))
+            if real not in found:
+                found.add(real)
+                queue.append(real)
+    return found
 
 
 def _where(path: str, here: str, sets: Sequence[tuple[str, str]]) -> Where:
@@ -110,8 +149,19 @@ class Workspace:
     """An open project. `changed` are keys that are not what the last snapshot saw; `dirty` are jobs not known to be up to date."""
 
     def __init__(
-        self, where: Where, project: Project, traces: Traces, checked: Checked, staging: Staging, *, read_at_ns: int
+        self,
+        where: Where,
+        project: Project,
+        traces: Traces,
+        checked: Checked,
+        staging: Staging,
+        *,
+        read_at_ns: int,
+        mend: bool = False,
     ) -> None:
+        self.postponed: PlanError | None = None
+        """Why the steps cannot be expanded with the known members of dynamic targets: this plan is one without them, good for their makers only."""
+        self._mending = mend
         self.where = where
         self.project = project
         self.environ = where.environ
@@ -123,7 +173,14 @@ class Workspace:
         self.traces = traces
         self.changed: set[int] = set()
         self.dirty: set[int] = set()
+        self.edited_orphans: set[str] = set()
+        """Files that a job made once, and that somebody has written to since: the user's, by now."""
+        self._orphans: dict[str, Stamp] = {}
+        """Orphans looked at since this was opened, with their stamps."""
+        self._sorted_at_ns = 0
         self._attempts = 0
+        self._killed = False
+        """Was a build killed after the snapshot was written? Then the traces know more of what was made than the plan in it."""
         self._counted: int | None = None
         self._checked = checked
         self._listing: Listing | None = None
@@ -140,7 +197,7 @@ class Workspace:
     def _open(self) -> None:
         snapshot = self._checked.snapshot
         if snapshot is None or not snapshot.is_whole():
-            plan = self._expand(self.traces.made_keys())
+            plan = self._expand(self.traces.made_keys(), None, Columns.blank(0))
             self._use(plan, Columns.blank(len(plan.names)), None)
             self.dirty = set(range(plan.jobs))
             return
@@ -149,10 +206,11 @@ class Workspace:
         columns = Columns(*snapshot.stamps(), bytearray(snapshot.fps()))
         changed = set(self._checked.changed)
         same = header["plan_digest"] == self._plan_digest
-        if same:
+        self._killed = header["run"] != self._last_run()
+        if same and not self._killed:
             self._listing = Listing(self.store)
             folders = relist(old, self.store, self._checked.folders, self._listing)
-            if folders is not None:
+            if folders is not None and not self._orphans_edited(old, columns, changed):
                 for at, folder in zip(self._checked.folders, folders):
                     old.folders[at] = folder
                 self._use(old, columns, changed)
@@ -164,10 +222,52 @@ class Workspace:
         self._replan(old, columns, changed, dirty, None if same else header["steps"])
         self._note_definitions(header)
 
-    def _expand(self, once_made: Iterable[str]) -> Plan:
-        made = once_made if isinstance(once_made, (set, frozenset)) else set(once_made)
+    def _expand(
+        self, once_made: Iterable[str], old: Plan | None, columns: Columns, dirty: Collection[int] = ()
+    ) -> Plan:
+        made = once_made if isinstance(once_made, set) else set(once_made)
         listing, self._listing = self._listing, None
-        return expand(self.project, self.store, members=self.traces.members, once_made=made, listing=listing)
+        members: Callable[[str], Sequence[str]] = self.traces.members
+        try:
+            plan = expand(self.project, self.store, members=members, once_made=made, listing=listing)
+        except PlanError as error:
+            if not self._mending:
+                raise
+            # It may be what a dynamic target held the last time: then its maker gets the chance to make something else.
+            members = _no_members
+            plan = expand(self.project, self.store, members=members, once_made=made)
+            self.postponed = error
+        if plan.orphans:
+            orphans, edited = self._sort_out(plan.orphans, old, columns, dirty)
+            if edited:
+                made -= edited
+                plan = expand(self.project, self.store, members=members, once_made=made)
+            plan.track([key for key in plan.orphans if key in orphans])
+        return plan
+
+    def _sort_out(
+        self, orphans: Sequence[str], old: Plan | None, columns: Columns, dirty: Collection[int] = ()
+    ) -> Sorted:
+        """Which of these still are what was made; the others are the user's files now. `dirty` are jobs of the old plan."""
+
+        def known(key: str, stamp: Stamp) -> tuple[bool, bytes | None]:
+            number = None if old is None else old.key(key)
+            if old is None or number is None or columns.stamp(number) != stamp:
+                return False, None
+            maker = old.maker[number]
+            sure = number >= old.first_orphan or (maker >= 0 and maker not in dirty)
+            return sure, columns.fingerprint(number)
+
+        self._sorted_at_ns = time.time_ns()
+        found = sort_out(orphans, self.store, self.traces, known)
+        self._orphans.update(found.orphans)
+        self.edited_orphans |= found.edited
+        return found
+
+    def _orphans_edited(self, old: Plan, columns: Columns, changed: set[int]) -> bool:
+        """Has somebody written to an orphan of the plan?"""
+        suspects = [key for key in changed if key >= old.first_orphan]
+        return bool(suspects) and bool(self._sort_out([old.names[key] for key in suspects], old, columns).edited)
 
     def _replan(
         self, old: Plan, columns: Columns, changed: set[int], dirty: set[int], names: Sequence[str] | None = None
@@ -175,10 +275,13 @@ class Workspace:
         """Expand again, and carry over what is known. `names` are those of the old steps, where they are other ones."""
         maker = old.maker
         made = {name for name, job in zip(old.names, maker) if job >= 0}
+        for folder, inside in old.holds:
+            if maker[folder] >= 0:  # what lies in it comes and goes with it
+                made.difference_update([old.names[key] for key in inside])
         made.update(old.orphans)
-        if self._checked.snapshot is not None and self._checked.snapshot.header["run"] != self._last_run():
-            made.update(self.traces.made_keys())  # a build was killed after the snapshot: it made more than this knows
-        self._carry_over(self._expand(made), columns, old, changed, dirty, names)
+        if self._killed:
+            made.update(self.traces.made_keys())
+        self._carry_over(self._expand(made, old, columns, dirty), columns, old, changed, dirty, names)
 
     def _carry_over(
         self,
@@ -192,7 +295,9 @@ class Workspace:
         numbers = dict(zip(old.names, range(len(old.names))))
         places = [numbers.get(name, -1) for name in plan.names]
         del numbers
-        now_changed = {at for at, number in enumerate(places) if number < 0 or number in changed}
+        # An orphan that is read or made by now is new as well.
+        last = old.first_orphan if old.orphans else len(places) + len(old.names)
+        now_changed = {at for at, was in enumerate(places) if was < 0 or was in changed or was >= last}
         self._use(plan, columns.carried(places), now_changed)
         same = same_jobs(plan, old, places, by_id=names is None)
         self.dirty = {job for job, was in enumerate(same) if was < 0 or was in dirty}
@@ -204,6 +309,10 @@ class Workspace:
         self._counted = None
         self.changed = set(range(len(plan.names))) if changed is None else changed
         self.contents = Contents(plan.names, self.store, columns, changed)
+        if self._orphans:
+            for number, key in enumerate(plan.orphans, plan.first_orphan):
+                if key in self._orphans:
+                    self.contents.note(number, self._orphans[key], self._sorted_at_ns)
         self.commands = Commands(
             plan, self.project.vars, self.definitions, self.staging.path, f"{self.state}/manifests"
         )
@@ -224,6 +333,7 @@ class Workspace:
 
     def expand_again(self) -> None:
         """The members of a dynamic target changed: make the plan anew, in the midst of a build."""
+        self.postponed, self._mending = None, False
         before = self.contents
         changed = set(before.unsettled())
         self._replan(self.plan, self.contents.columns, changed, self.dirty | self.plan.readers(self.contents.wavering))
@@ -266,7 +376,7 @@ class Workspace:
 
     def warnings(self) -> list[tuple[str, tuple[str, ...]]]:
         """What the Ductfile and the plan have to remark, each a line and facts."""
-        return [*self.project.warnings, *self.plan.warnings]
+        return [*self.project.warnings, *((text, ()) for text in self._default.idle), *self.plan.warnings]
 
     def orphans(self) -> list[str]:
         """Targets that a job made once, that no job makes any more, and that still exist."""
@@ -309,6 +419,7 @@ class Workspace:
             "left": self._left(),
             "default_jobs": self._default_jobs(),
             "plan_digest": self._plan_digest,
+            "orphans": len(plan.orphans),
             "checks": {step.name: step.check.value for step in self.project.steps},
             "ages": {step.name: step.max_age for step in self.project.steps if step.max_age is not None},
             "definitions": {step.name: digest for step, digest in zip(self.project.steps, self.digests)},
@@ -387,15 +498,20 @@ def marker(where: Where) -> str:
 
 @contextmanager
 def open_workspace(
-    where: Where, *, write: bool, tell: Callable[[Event], None], wait: bool = True
+    where: Where, *, write: bool, tell: Callable[[Event], None], wait: bool = True, mend: bool = False
 ) -> Iterator[Workspace]:
     """Open a project, from its root as the working folder. With `write` it is locked, and what a kill left is mended first.
+
+    With `mend`, a mistake that comes from what a dynamic target holds is put off (`Workspace.postponed`).
 
     BuildRunning, DuctfileError, PlanError, TraceError, StoreError.
     """
     os.chdir(where.root)
     if not write:
         project = _read(where)
+        holder = Lock(f"{where.state}/lock").holder()
+        if holder:
+            tell(ev.Warned(f"a build is running: {holder}", ("what it has not recorded yet is not known here",)))
         traces = Traces(f"{where.state}/trace.db", write=False, version=__version__)
         with traces:
             _tell_notes(traces, tell)
@@ -424,7 +540,7 @@ def open_workspace(
         if crashed:
             from .runners.shell import end_leftovers
 
-            end_leftovers(marker(where))
+            end_leftovers(marker(where), f"{marker(where)}/logs")
         with Traces(f"{where.state}/trace.db", write=True, version=__version__) as traces:
             staging = Staging(where.state)
             traces.recover(staging.recover)
@@ -433,7 +549,12 @@ def open_workspace(
                 tell(ev.Kept(key, copy))
             # Not what was found before a lock was waited for, or before what a kill left was mended.
             checked = None if waited or crashed else kept(where.state)
-            yield Workspace(where, project, traces, checked or _check(where, project), staging, read_at_ns=began)
+            checked = checked or _check(where, project)
+            yield Workspace(where, project, traces, checked, staging, read_at_ns=began, mend=mend)
+
+
+def _no_members(job_id: str) -> Sequence[str]:  # noqa: ARG001
+    return ()
 
 
 def _read(where: Where) -> Project:

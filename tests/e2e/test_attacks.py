@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
+
+from support import DUCT, wait_for
 
 if TYPE_CHECKING:
     from support import Sandbox
@@ -90,6 +94,36 @@ def test_folder_linked_by_a_job_is_neither_replaced_nor_cleaned(box: Sandbox) ->
     box.expect(0, "clean", "-y")
     assert box.read("src/f/a.txt") == "precious\n"
     assert not box.exists("out")
+
+
+def test_link_to_the_newest_file_leaves_the_older_ones_alone(box: Sandbox) -> None:
+    box.write("src/1.txt", "one\n")
+    box.ductfile(
+        """
+        [step.latest]
+        inputs = "src/*.txt"
+        targets = "out/latest.txt"
+        run = 'ln -sf "../$(ls src/*.txt | tail -1)" out/latest.txt'
+        """
+    )
+    box.build()
+    box.write("src/2.txt", "two\n")
+    box.build()
+    assert box.tree("src") == {"src/1.txt": b"one\n", "src/2.txt": b"two\n"}
+    assert os.readlink(box.path("out/latest.txt")) == "../src/2.txt"
+
+
+@pytest.mark.parametrize("target", ["{target}", "cur"])
+def test_link_to_the_current_folder_leaves_the_former_one_alone(box: Sandbox, target: str) -> None:
+    box.files({"v": "one", "one/a": "a\n", "two/b": "b\n"})
+    run = f"""run = 'ln -sfn "$PWD/$(cat v)" {target}'"""
+    box.ductfile(f"""[step.current]\ninputs = "v"\ntargets = "cur/"\n{run}\n""")
+    for name in ("one", "two", "one"):
+        box.write("v", name)
+        box.build()
+        assert os.readlink(box.path("cur")) == box.path(name)
+        assert box.tree("one") | box.tree("two") == {"one/a": b"a\n", "two/b": b"b\n"}
+    box.nothing_to_do()
 
 
 @pytest.mark.parametrize("target", ["{target}", "out.txt"])
@@ -250,6 +284,16 @@ def test_member_that_another_job_makes_now_is_not_removed(box: Sandbox, taker: s
     box.nothing_to_do()
 
 
+@pytest.mark.parametrize("place", ["p", "{target}"])
+def test_members_are_updated_in_place_where_the_step_keeps_them(box: Sandbox, place: str) -> None:
+    box.ductfile(f"""[step.a]\ninputs = "in"\ntargets = "p/*.x"\nkeep = true\nrun = 'cp in {place}/$(cat in).x'\n""")
+    for number in ("1", "2", "4"):
+        box.write("in", number)
+        box.build()
+    assert box.tree("p") == {f"p/{number}.x": number.encode() for number in ("1", "2", "4")}
+    box.nothing_to_do()
+
+
 # -- targets that cannot be put into their places -----------------------------------------------------------------------------------------------
 
 
@@ -275,6 +319,91 @@ def test_target_that_cannot_be_published_leaves_the_last_good_ones_trace(box: Sa
     assert kept(box) == []
     assert "two.txt was" not in result.err
     box.nothing_to_do()
+
+
+def test_record_of_targets_that_did_not_get_into_their_places_is_taken_back(box: Sandbox) -> None:
+    box.write("in", "1\n")
+    box.ductfile(
+        """
+        [step.a]
+        inputs = "in"
+        targets = ["d/a", "o"]
+        run = 'cp in {targets[0]}; cp in {targets[1]}; [ ! -e block ] || { rm -r d; echo mine > d; }'
+        """
+    )
+    box.build()
+    box.write("in", "2\n")
+    box.write("block")
+    box.expect(1, "build")
+    assert box.read("d") == "mine\n"
+    assert box.read("o") == "1\n"
+    box.remove("block")
+    box.remove("d")
+    box.write("in", "3\n")
+    result = box.build()
+    assert box.read("o") == box.read("d/a") == "3\n"
+    assert "o was" not in result.err
+    assert kept(box) == []
+    box.nothing_to_do()
+
+
+@pytest.mark.parametrize("step", ['inputs = "k"\ntargets = "parts/x.csv"', 'inputs = "k"\ntargets = "parts/x*.csv"'])
+def test_member_that_two_jobs_make_fails_by_name(box: Sandbox, step: str) -> None:
+    box.files({"list": "x\np1\n", "k": "k\n"})
+    write = "{target}" if "x.csv" in step else "{target}/x.csv"
+    box.ductfile(
+        f"""
+        [step.split]
+        inputs = "list"
+        targets = "parts/*.csv"
+        run = 'sleep 0.3; for i in $(cat {{input}}); do echo v > {{target}}/$i.csv; done'
+        [step.special]
+        {step}
+        run = 'echo w > {write}'
+        """
+    )
+    result = box.expect(1, "build", "-j", "2", "-k")
+    assert "made parts/x.csv, which " in result.err
+    assert box.read("parts/x.csv") == "w\n"
+
+
+def test_folder_in_the_place_of_a_target_stays(box: Sandbox) -> None:
+    box.files({"out/precious": "mine\n", "in": "1\n"})
+    for target in ("out", "{target}"):
+        box.ductfile(f"""[step.a]\ninputs = "in"\ntargets = "out"\nrun = 'cp in {target}'\n""")
+        assert "a folder of that name is there" in box.expect(1, "build").err
+        assert box.read("out/precious") == "mine\n"
+
+
+def test_file_in_the_place_of_a_folder_target_stays(box: Sandbox) -> None:
+    box.files({"out": "mine\n", "in": "1\n"})
+    for target in ("out", "{target}"):
+        box.ductfile(f"""[step.a]\ninputs = "in"\ntargets = "out/"\nrun = 'mkdir -p {target}; cp in {target}/x'\n""")
+        assert "a file of that name is there" in box.expect(1, "build").err
+        assert box.read("out") == "mine\n"
+
+
+def test_nothing_is_published_where_one_target_cannot_be(box: Sandbox) -> None:
+    box.write("in", "1\n")
+    box.ductfile(
+        """
+        [step.a]
+        inputs = "in"
+        targets = ["d/a", "d/b"]
+        run = 'cp in {targets[0]}; cp in {targets[1]}; [ ! -e block ] || { rm d/b; mkdir d/b; touch d/b/x; }'
+        """
+    )
+    box.build()
+    box.write("in", "2\n")
+    box.write("block")
+    assert "a folder of that name is there" in box.expect(1, "build").err
+    assert box.read("d/a") == "1\n"
+    box.remove("block")
+    box.remove("d/b")
+    box.write("in", "3\n")
+    box.build()
+    assert box.tree("d") == {"d/a": b"3\n", "d/b": b"3\n"}
+    assert kept(box) == []
 
 
 # -- another check ----------------------------------------------------------------------------------------------------------------------------
@@ -316,3 +445,293 @@ def test_laxer_check_trusts_what_a_stricter_one_saw(box: Sandbox, before: str, a
     box.ran()
     box.ductfile(CHECKED.format(check=after))
     box.nothing_to_do()
+
+
+# -- what was made once -----------------------------------------------------------------------------------------------------------------------
+
+MERGE = """
+[step.all]
+inputs = "data/*.csv"
+targets = "all.txt"
+run = 'cat {inputs} > {target}; printf "all\\\\0" >> "$RUNS"'
+"""
+MAKER = """
+[step.mk]
+inputs = "k"
+targets = "data/x.csv"
+run = "cp {input} {target}"
+"""
+
+
+@pytest.fixture
+def orphaned(box: Sandbox) -> Sandbox:
+    """data/x.csv was made by a step that is gone."""
+    box.files({"k": "k\n", "data/s.csv": "s\n"})
+    box.ductfile(MAKER + MERGE)
+    box.build()
+    assert box.read("all.txt") == "s\nk\n"
+    box.ductfile(MERGE)
+    result = box.build()
+    assert box.read("all.txt") == "s\n"
+    assert "data/x.csv" in result.err
+    box.ran()
+    box.nothing_to_do()
+    return box
+
+
+def test_orphan_that_the_user_overwrites_is_a_source(orphaned: Sandbox) -> None:
+    orphaned.write("data/x.csv", "users own\n")
+    result = orphaned.build()
+    assert orphaned.read("all.txt") == "s\nusers own\n"
+    assert "made by no step" not in result.err + orphaned.expect(0, "status").out
+    orphaned.ran()
+    orphaned.nothing_to_do()
+    orphaned.write("data/x.csv", "users own again\n")
+    orphaned.build()
+    assert orphaned.read("all.txt") == "s\nusers own again\n"
+
+
+def test_orphan_that_the_user_overwrites_within_the_stamp_is_a_source(orphaned: Sandbox) -> None:
+    orphaned.write_behind_the_stamp("data/x.csv", "u\n")
+    orphaned.build()
+    assert orphaned.read("all.txt") == "s\nu\n"
+
+
+def test_orphan_that_the_user_removes_and_writes_anew_is_a_source(orphaned: Sandbox) -> None:
+    orphaned.remove("data/x.csv")
+    orphaned.nothing_to_do()
+    orphaned.write("data/x.csv", "users own\n")
+    orphaned.build()
+    assert orphaned.read("all.txt") == "s\nusers own\n"
+
+
+def test_touched_orphan_is_still_an_orphan(orphaned: Sandbox) -> None:
+    orphaned.touch("data/x.csv")
+    orphaned.nothing_to_do()
+    orphaned.nothing_to_do()
+    orphaned.expect(0, "clean", "--orphans", "-y")
+    assert not orphaned.exists("data/x.csv")
+    orphaned.nothing_to_do()
+
+
+def test_orphan_overwritten_before_the_build_that_would_find_it_is_a_source(box: Sandbox) -> None:
+    box.files({"k": "k\n", "data/s.csv": "s\n"})
+    box.ductfile(MAKER + MERGE)
+    box.build()
+    box.ductfile(MERGE)
+    box.write("data/x.csv", "users own\n")
+    box.build()
+    assert box.read("all.txt") == "s\nusers own\n"
+
+
+def test_orphan_is_an_orphan_without_a_snapshot(orphaned: Sandbox) -> None:
+    orphaned.remove(".duct/snapshot")
+    orphaned.nothing_to_do()
+    assert orphaned.read("all.txt") == "s\n"
+    orphaned.remove(".duct/snapshot")
+    orphaned.write("data/x.csv", "users own\n")
+    orphaned.build()
+    assert orphaned.read("all.txt") == "s\nusers own\n"
+
+
+def test_step_of_an_overwritten_orphan_comes_back(orphaned: Sandbox) -> None:
+    orphaned.write("data/x.csv", "users own\n")
+    orphaned.build()
+    orphaned.ductfile(MAKER + MERGE)
+    orphaned.build()
+    assert orphaned.read("all.txt") == "s\nk\n"
+    assert kept(orphaned) == ["users own\n"]
+
+
+# -- what a kill leaves behind ------------------------------------------------------------------------------------------------------------------
+
+
+def test_command_with_a_cleared_environment_does_not_outlive_a_killed_build(box: Sandbox) -> None:
+    box.write("in", "1")
+    box.ductfile(
+        """
+        [step.a]
+        inputs = "in"
+        targets = "o"
+        run = ["env", "-i", "/bin/sh", "-c", "x=$(cat in); touch started; sleep 1; printf $x > $0; sleep 0.5; printf late$x >> $0", "{target}"]
+        """
+    )
+    process = box.start("build")
+    wait_for(lambda: box.exists("started"), "the command")
+    process.kill()
+    process.communicate()
+    box.write("in", "2")
+    box.build()
+    assert box.read("o") == "2late2"
+    box.nothing_to_do()
+
+
+def test_file_that_comes_and_goes_in_a_folder_while_its_reader_runs_is_noticed(box: Sandbox) -> None:
+    box.files({"src/deep/a": "1\n"})
+    box.ductfile(
+        """
+        [step.a]
+        inputs = "src/"
+        targets = "a"
+        run = 'touch started; until [ -e "$GATE" ]; do sleep 0.01; done; cat {input}/deep/* > {target}'
+        """
+    )
+    process = box.start("build")
+    wait_for(lambda: box.exists("started"), "the command")
+    box.write("src/deep/b", "2\n")
+    box.open_gate()
+    wait_for(
+        lambda: (box.exists(".duct/stage/a") and "2" in box.read(".duct/stage/a")) or process.poll() is not None, "a"
+    )
+    box.remove("src/deep/b")
+    result = box.finish(process)
+    assert box.read("a") == "1\n2\n"
+    box.build()
+    assert box.read("a") == "1\n"
+    assert "changed while" in result.err
+    box.nothing_to_do()
+
+
+READER = """
+[step.w]
+inputs = "a"
+targets = "w"
+run = 'touch started; until [ -e "$GATE" ]; do sleep 0.01; done; cp {input} {target}'
+"""
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_input_edited_while_its_reader_runs_leaves_it_stale_however_fresh_it_was(box: Sandbox, made: bool) -> None:
+    box.files({"in": "1\n", "a": "1\n"} if not made else {"in": "1\n"})
+    maker = """[step.a]\ninputs = "in"\ntargets = "a"\nrun = 'cp {input} {target}'\n"""
+    box.ductfile((maker if made else "") + READER)
+    process = box.start("build")
+    wait_for(lambda: box.exists("started"), "the command")
+    box.write("a", "HAND\n")
+    time.sleep(0.4)  # until what is racy has been settled
+    box.open_gate()
+    result = box.finish(process)
+    assert "an input changed while w ran" in result.err
+    assert box.read("w") == "HAND\n"
+    if not made:
+        box.write("a", "1\n")
+    box.build()
+    assert box.read("a") == box.read("w") == "1\n"
+    box.nothing_to_do()
+
+
+def test_input_edited_while_two_readers_run_leaves_both_stale(box: Sandbox) -> None:
+    box.write("a", "1\n")
+    first = READER.replace("step.w", "step.v").replace('"w"', '"v"').replace("touch started", "touch first")
+    later = """[step.z]\ninputs = ["a", "b"]\ntargets = "z"\nrun = 'cat {inputs} > {target}'\n"""
+    maker = (
+        """[step.b]\ninputs = "a"\ntargets = "b"\nrun = 'until [ -e go ]; do sleep 0.01; done; cp {input} {target}'\n"""
+    )
+    box.ductfile(first + maker + later)
+    process = box.start("build", "-j", "2")
+    wait_for(lambda: box.exists("first"), "the command")
+    time.sleep(0.1)
+    box.write("a", "HAND\n")
+    box.write("go")
+    wait_for(lambda: box.exists("z") or process.poll() is not None, "the third reader")
+    box.open_gate()
+    result = box.finish(process)
+    assert result.err.count("an input changed while") == 2, str(result)
+    box.write("a", "1\n")
+    box.build()
+    assert box.read("v") == "1\n"
+    assert box.read("b") == "1\n"
+    assert box.read("z") == "1\n1\n"
+    box.nothing_to_do()
+
+
+def test_orphan_asked_for_by_name_is_made_again_or_told(box: Sandbox) -> None:
+    box.write("l", "x y\n")
+    box.ductfile(
+        """
+        [step.split]
+        inputs = "l"
+        targets = "parts/*.csv"
+        run = 'for i in $(cat {input}); do cat {input} > {target}/$i.csv; done'
+        [step.pm]
+        inputs = "parts/{n}.csv"
+        targets = "pm/{n}"
+        run = 'cp {input} {target}'
+        """
+    )
+    box.build()
+    box.write("l", "x\n")
+    box.build()
+    result = box.expect(2, "build", "pm/y")
+    assert "is made by no step any more" in result.err
+    box.write("l", "x y z\n")
+    box.build("pm/y")
+    assert box.read("pm/y") == "x y z\n"
+
+
+def test_orphan_that_nobody_can_make_is_an_error_by_name(box: Sandbox) -> None:
+    box.files({"src/a": "a\n", "src/b": "b\n"})
+    box.ductfile('[step.o]\ninputs = "src/{n}"\ntargets = "o/{n}"\nrun = "cp {input} {target}"\n')
+    box.build()
+    box.remove("src/b")
+    box.build()
+    for _ in range(2):
+        assert '"o/b" is made by no step any more' in box.expect(2, "build", "o/b").err
+        assert '"o/b" is made by no step any more' in box.expect(2, "why", "o/b").err
+    box.build("o/a")
+
+
+INVALID = """
+[step.split]
+inputs = "l"
+targets = "parts/*.csv"
+run = 'for i in $(cat {input}); do cat {input} > {target}/$i.csv; done'
+[step.pm]
+inputs = "parts/{n}.csv"
+targets = "pm/{n}"
+run = 'cat {inputs} > {target}; printf "pm\\0" >> "$RUNS"'
+[step.all]
+inputs = "parts/*.csv"
+targets = "all"
+run = 'cat {inputs} > {target}; printf "all\\0" >> "$RUNS"'
+"""
+TWO = """
+[step.two]
+inputs = "l"
+targets = "pm/z"
+run = 'cp {input} {target}'
+"""
+
+
+@pytest.mark.parametrize(
+    "text", [INVALID.replace('"parts/{n}.csv"', '["parts/{n}.csv", "extra/{n}.txt"]'), INVALID + TWO]
+)
+def test_member_that_makes_the_plan_invalid_is_got_rid_of_by_its_maker(box: Sandbox, text: str) -> None:
+    box.files({"l": "x y\n", "extra/x.txt": "ex\n", "extra/y.txt": "ey\n", "k": "1\n"})
+    box.ductfile(text)
+    box.build()
+    assert box.ran() == ["all", "pm", "pm"]
+    box.write("l", "x y z\n")
+    error = box.expect(2, "build").err
+    assert "z" in error
+    assert box.ran() == []
+    box.expect(2, "build")
+    assert box.ran() == []
+    assert box.read("all") == "x y\nx y\n"
+    box.write("l", "x y\n")
+    box.build()
+    assert box.read("all") == "x y\nx y\n"
+    assert not box.exists("parts/z.csv")
+    box.ran()
+    box.nothing_to_do()
+
+
+def test_few_descriptors_are_told_as_what_they_are(box: Sandbox) -> None:
+    box.files({f"src/{number}": "x\n" for number in range(30)})
+    box.ductfile('[step.a]\ninputs = "src/{n}"\ntargets = "o/{n}"\nrun = "sleep 0.2; cp {input} {target}"\n')
+    command = ["/bin/sh", "-c", 'ulimit -n 24; exec "$0" build -j 20 -k', DUCT]
+    found = subprocess.run(command, cwd=box.root, env=box.env, capture_output=True, text=True, check=False)
+    assert found.returncode in (0, 1)
+    assert "bug" not in found.stderr
+    assert "Traceback" not in found.stderr
+    box.build()

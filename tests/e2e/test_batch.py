@@ -168,3 +168,25 @@ def test_events_name_each_job(days: Sandbox) -> None:
     ended = [event for event in days.build("--json").events if event["event"] == "job_ended"]
     assert len(ended) == 12
     assert json.dumps(ended[0]["told_by"]) == "null"
+
+
+def test_pool_of_writers_that_fails_leaves_no_half(days: Sandbox) -> None:
+    days.ductfile(
+        """
+        [step.work]
+        inputs = "raw/{n}"
+        targets = "out/{n}"
+        batch = 20
+        run = '''
+        for t in {targets}; do (exec 3> $t; printf ha >&3; sleep 0.3; printf lf >&3) & done
+        sleep 0.1
+        [ -e ok ]
+        wait
+        '''
+        """
+    )
+    days.expect(1, "build", "-k")
+    assert not os.path.exists(days.path("out")) or os.listdir(days.path("out")) == []
+    days.write("ok", "")
+    days.build()
+    assert days.read("out/10") == "half"

@@ -314,3 +314,32 @@ def test_what_a_killed_build_made_is_an_orphan_and_no_input(box: Sandbox) -> Non
     box.remove("raw/3")
     box.build()
     assert box.read("all") == "one\n"
+
+
+def test_dynamic_job_that_ended_before_the_kill_is_not_run_again(box: Sandbox) -> None:
+    box.write("l", "a b c\n")
+    box.write("s", "1\n")
+    box.ductfile(
+        """
+        [step.split]
+        inputs = "l"
+        targets = "parts/*.csv"
+        run = '''printf 'split\\0' >> "$RUNS"; for i in $(cat {input}); do echo v > {target}/$i.csv; done'''
+
+        [step.slow]
+        inputs = "s"
+        targets = "slow"
+        after = ["split"]
+        run = '''printf 'slow\\0' >> "$RUNS"; if [ -e "$GATE" ]; then rm "$GATE"; kill -9 $PPID; fi; cp {input} {target}'''
+        """
+    )
+    box.build()
+    box.ran()
+    box.write("l", "a b\n")
+    box.write("s", "2\n")
+    box.open_gate()
+    assert box.duct("build", "-j1").code != 0
+    box.build()
+    assert box.ran() == ["slow", "slow", "split"]
+    assert not box.exists("parts/c.csv")
+    box.nothing_to_do()

@@ -772,3 +772,34 @@ def test_what_is_not_there_yet_says_so(box: Sandbox, setting: str, word: str) ->
     assert "Ductfile:" in result.err
     assert word in result.err
     assert "not supported yet" in result.err
+
+
+def test_what_lies_in_a_folder_made_as_a_whole_is_read_after_it_was_made(box: Sandbox) -> None:
+    box.write("in", "2\n")
+    box.ductfile(
+        """
+        [step.a]
+        inputs = "in"
+        targets = "d/"
+        run = 'mkdir -p {target}; for i in $(seq $(cat in)); do cp in {target}/$i.txt; done'
+
+        [step.b]
+        inputs = "d/*.txt"
+        targets = "o"
+        run = 'cat {inputs} > {target}'
+
+        [step.c]
+        inputs = "d/{n}.txt"
+        targets = "c/{n}"
+        run = 'cp {input} {target}'
+        """
+    )
+    box.build()
+    assert box.read("o") == "2\n2\n"
+    assert box.read("c/2") == "2\n"
+    box.nothing_to_do()
+    box.write("in", "3\n")
+    box.build()
+    assert box.read("o") == "3\n3\n3\n"
+    assert box.read("c/3") == "3\n"
+    box.nothing_to_do()

@@ -546,3 +546,32 @@ def kept_files(box: Sandbox) -> dict[str, bytes]:
             with open(os.path.join(folder, name), "rb") as source:
                 found[os.path.join(folder, name)] = source.read()
     return found
+
+
+def test_input_edited_and_put_back_while_it_is_read_reruns(box: Sandbox) -> None:
+    """The command may have read what stood there in between: the same content as before proves nothing."""
+    box.write("in", "1\n")
+    box.ductfile(
+        """
+        [step.a]
+        inputs = "in"
+        targets = "a"
+        run = '''
+        printf 'a\\0' >> "$RUNS"
+        if [ ! -e "$GATE" ]; then
+            touch "$GATE"
+            echo 7 > in
+            cp {input} {target}
+            echo 1 > in
+        else
+            cp {input} {target}
+        fi
+        '''
+        """
+    )
+    assert "changed while" in box.build().err
+    assert box.read("a") == "7\n"
+    box.build()
+    assert box.read("a") == "1\n"
+    assert box.ran() == ["a", "a"]
+    box.nothing_to_do()

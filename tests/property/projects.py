@@ -30,6 +30,7 @@ class World:
         self.sources: Files = {}
         self.steps: list[Step] = []
         self.removed: list[tuple[int, Step]] = []
+        self.adopted: set[str] = set()
         self.story: list[str] = []
         for folder in FOLDERS:
             for name in chance.sample(NAMES, chance.randint(1, 5)):
@@ -210,8 +211,33 @@ class World:
         key = self._target()
         if key is None:
             return ""
-        self.box.write(key, self.box.read(key) + self.chance.choice(["mine\n", ""]))
-        return key
+        more = self.chance.choice(["mine\n", ""])
+        if any(step.kind == "dynamic" and not step.direct and key.startswith(f"{step.folder}/") for step in self.steps):
+            more = ""  # one that is no longer made would stay
+        self.box.write(key, self.box.read(key) + more)
+        return f"{key}{' += mine' if more else ''}"
+
+    def adopt(self, model: Model) -> None:
+        """What a job made once, no job makes now, and somebody has edited since, is a source."""
+        for _ in range(10):
+            twin, disk = model.copy(), self.disk()
+            jobs = twin.build(self.steps, self.sources, dict(disk)).jobs
+            live = {key for job in jobs for key in (twin.traces[job.name].targets if job.step.dynamic else job.targets)}
+            folders = tuple(f"{job.step.folder}/" for job in jobs if job.step.kind == "folder")
+            live |= {key for key in disk if key.startswith(folders)}
+            once: dict[str, set[bytes]] = {}
+            for trace in model.traces.values():
+                for key, data in trace.targets.items():
+                    once.setdefault(key, set()).add(data)
+            known = live | self.sources.keys()
+            strange = {key for key, data in disk.items() if key not in known and data not in once.get(key, ())}
+            back = self.adopted & live & self.sources.keys()
+            if not strange and not back:
+                return
+            self.adopted |= strange
+            self.sources.update({key: disk[key] for key in strange})
+            for key in back:
+                del self.sources[key]
 
     def target_deleted(self) -> str:
         key = self._target()

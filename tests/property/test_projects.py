@@ -279,6 +279,7 @@ def test_random_project_is_rebuilt_rightly_and_minimally(box: Sandbox, seed: int
     for _ in range(ROUNDS):
         for _ in range(trial.chance.choice([1, 1, 1, 2, 3])):
             trial.world.edit(trial.model)
+        trial.world.adopt(trial.model)
         chance = trial.chance.random()
         if chance < 0.25:
             trial.dry_run()
@@ -299,6 +300,7 @@ def test_random_project_survives_kills(tmp_path: Path, seed: int) -> None:
             trial.killed_build()
             for _ in range(trial.chance.randint(1, 3)):
                 trial.world.edit(trial.model)
+            trial.world.adopt(trial.model)
         trial.build()
         trial.clean_build()
     finally:

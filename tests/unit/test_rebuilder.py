@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
+from miniduct.model import Check
 from miniduct.rebuilder import MOST_REASONS, Past, Present, Reason, judge
 
 
@@ -47,6 +50,22 @@ def test_job_that_never_ran_is_new() -> None:
 def test_changed_input_is_named_with_old_and_new() -> None:
     present = replace(PRESENT, input_fingerprints=digest("a1") + digest("b2"))
     assert judge(PAST, present) == (Reason("input-changed", "b", digest("b1")[:6].hex(), digest("b2")[:6].hex()),)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "stale"),
+    [
+        (Check.EXISTS, Check.CONTENT, True),
+        (Check.MTIME, Check.CONTENT, True),
+        (Check.EXISTS, Check.MTIME, True),
+        (Check.CONTENT, Check.MTIME, False),
+        (Check.CONTENT, Check.EXISTS, False),
+        (Check.MTIME, Check.EXISTS, False),
+    ],
+)
+def test_trace_answers_for_its_own_check_and_laxer_ones(before: Check, now: Check, stale: bool) -> None:
+    reasons = judge(replace(PAST, check=before), replace(PRESENT, check=now))
+    assert reasons == ((Reason("settings", "check", before.value, now.value),) if stale else ())
 
 
 def test_added_and_removed_inputs_are_named() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from miniduct.shell import Spot, check_command, lex, normalise, quote, shell_name
+from miniduct.shell import Spot, check_command, lex, normalise, quote, shell_name, stands_alone
 
 SHELLS = ["/bin/bash", "/bin/dash"]
 
@@ -304,3 +304,27 @@ def test_bash_reads_the_value_from_text_that_no_terminal_obeys(value: str, writt
     assert quote(value, bash=True) == written
     done = subprocess.run(["bash", "-c", f"printf %s {written}"], capture_output=True, check=True)
     assert os.fsdecode(done.stdout) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "alone"),
+    [
+        ("cp a b", True),
+        ("cat 'a b' > c", True),
+        ("no-such-program x", True),
+        ("echo $HOME", False),
+        ("a | b", False),
+        ("a; b", False),
+        ("a && b", False),
+        ("a &", False),
+        ("false\necho x", False),
+        ("exit 3", False),
+        ("cd x", False),
+        ("(a)", False),
+        ("echo `x`", False),
+        ("if a; then b; fi", False),
+        ("'a", False),
+    ],
+)
+def test_only_one_plain_command_means_the_same_in_any_shell(text: str, alone: bool) -> None:
+    assert stands_alone(text) is alone

@@ -7,14 +7,13 @@ UsageError; nothing here exits or prints.
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from ..errors import UsageError
 from ..reporters.output import MODES
 from ..text import nearest
-from .verbs import COMING, TARGETS, VERBS
+from .verbs import HABITS, TARGETS, VERBS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -409,9 +408,6 @@ def parse(words: Sequence[str], environ: Mapping[str, str]) -> Call:
         words, literal = words[:at], words[at + 1 :]
     first = _first_word(words)
     verb, said = "build", False
-    if first is not None and words[first] in COMING and not os.path.lexists(words[first]):
-        what = f'"{words[first]}" is not supported yet: {COMING[words[first]]}'
-        raise UsageError(what, hint='"duct help" lists the verbs')
     if first is not None and words[first] in VERBS:
         verb, said = words[first], True
         del words[first]
@@ -465,7 +461,9 @@ def _unknown_flag(word: str, verb: str) -> UsageError:
     others = [other for other in VERBS if other != verb and any(name in flag.names for flag in flags_of(other))]
     if others:
         return _usage(f'{verb} has no flag "{name}"; {" and ".join(others[:2])} has', verb)
-    return _usage(f'{verb} has no flag "{name}"', verb)
+    return _usage(
+        f'{verb} has no flag "{name}"', verb, hint=f'did you mean "{HABITS[name]}"?' if name in HABITS else None
+    )
 
 
 def _from_environment(flag: Flag, environ: Mapping[str, str]) -> Any:

@@ -35,6 +35,7 @@ _FEW = 8
 _FIRST = 5
 _MOST_KEYS = 5
 
+_STATES = {MAY: "may be stale"}
 _COLOURS = {STALE: (YELLOW,), MAY: (CYAN,), FAILED: (RED, BOLD), UP_TO_DATE: (GREEN,)}
 
 
@@ -140,22 +141,27 @@ def why(session: Session) -> int:
 
     where = session.where()
     place = session.place(where)
-    first = True
-    for target in session.words:
-        for each in engine(where, target):
-            if session.json:
-                session.answer_json("why", _fields(each))
-                continue
-            if not first:
-                session.answer("")
-            first = False
-            for line in _why_lines(session, each, place):
-                session.answer(line)
+    found = [each for target in session.words for each in engine(where, target)]
+    if session.json:
+        for each in found:
+            session.answer_json("why", _fields(each))
+        return EXIT_OK
+    groups: dict[tuple[str, str], list[Why]] = {}
+    for each in found:
+        groups.setdefault((each.job.step, each.state), []).append(each)
+    blocks = []
+    for (step, state), whys in groups.items():
+        told = whys if session.verbose or len(whys) <= _FEW else whys[:_FIRST]
+        blocks += ["\n".join(_why_lines(session, each, place)) for each in told]
+        if len(told) < len(whys):
+            blocks.append(f"{shown(step)}: {len(whys) - len(told):,} more {_STATES.get(state, state)} (-v tells all)")
+    if blocks:
+        session.answer("\n\n".join(blocks))
     return EXIT_OK
 
 
 def _why_lines(session: Session, each: Why, place: Place) -> Iterator[str]:
-    state = {MAY: "may be stale"}.get(each.state, each.state)
+    state = _STATES.get(each.state, each.state)
     yield f"{session.paint(job_text(each.job), BOLD)}: {session.paint(state, *_COLOURS.get(each.state, ()))}"
     for reason in each.reasons:
         yield from (f"  {line}" for line in reason_lines(reason))

@@ -9,7 +9,7 @@ from ..errors import UsageError
 from ..reporters.plain import PlainReporter
 from ..reporters.screen import Paint, standard_streams, wants_colour
 from ..text import nearest
-from .verbs import VERBS
+from .verbs import COMING, HABITS, VERBS
 
 if TYPE_CHECKING:
     from ..events import Reporter
@@ -45,15 +45,19 @@ def build_unsaid(session: Session) -> int:
         return build(session)
     except UsageError as error:
         first = session.words[0] if session.words else ""
-        near = nearest(first, VERBS) if first else []
+        if first in COMING and first in error.what:
+            hint = '"duct help" lists the verbs'
+            raise UsageError(f'"{first}" is not supported yet: {COMING[first]}', hint=hint) from None
+        near = (
+            [HABITS[first]] if first in HABITS else [f"duct {verb}" for verb in nearest(first, VERBS)] if first else []
+        )
         if near and first in error.what:
-            verb = f'there is a verb "{near[0]}": duct {" ".join([near[0], *session.words[1:]])}'
-            raise UsageError(error.what, where=error.where, facts=error.facts, hint=_both(error.hint, verb)) from None
+            verb = f'did you mean "{" ".join([near[0], *session.words[1:]])}"?'
+            if near[0] == "duct":
+                verb = "plain `duct` makes all"
+            also = f"\n{error.hint}" if error.hint and error.hint.startswith("did you mean") else ""
+            raise UsageError(error.what, where=error.where, facts=error.facts, hint=verb + also) from None
         raise
-
-
-def _both(hint: str | None, other: str) -> str:
-    return f"{hint}\n{other}" if hint else other
 
 
 def choose_reporter(session: Session, where: Where) -> Reporter:

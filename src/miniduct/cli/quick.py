@@ -39,7 +39,6 @@ _HARMLESS = (
 """Variables that change nothing where there is nothing to do."""
 _VERBS = [
     "accept",
-    "cache",
     "check",
     "clean",
     "completion",
@@ -48,11 +47,8 @@ _VERBS = [
     "init",
     "list",
     "log",
-    "report",
     "schema",
     "status",
-    "trace",
-    "watch",
     "why",
 ]
 """Words that are no targets where they come first; "build" is the one verb known here."""
@@ -167,11 +163,23 @@ def _place(asked: _Asked, here: str) -> tuple[str, str] | None:
         return os.path.split(path)
     while True:
         if os.path.isfile(os.path.join(here, _DUCTFILE)):
-            return here, _DUCTFILE
+            return None if _may_be_included(here) else (here, _DUCTFILE)
         above = os.path.dirname(here)
         if above == here:
             return None
         here = above
+
+
+def _may_be_included(folder: str) -> bool:
+    """Is there a Ductfile further up that includes others? Which ones, the long path finds out."""
+    while (above := os.path.dirname(folder)) != folder:
+        folder = above
+        path = os.path.join(folder, _DUCTFILE)
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                if b"include" in file.read():
+                    return True
+    return False
 
 
 def _standing(asked: _Asked, here: str) -> str:
@@ -204,7 +212,8 @@ def _are_known(targets: Sequence[str], snapshot: Snapshot, standing: str) -> boo
     names: set[str] = set()
     for target in targets:
         if target not in steps:
-            names = names or set(snapshot.names)
+            # Without the orphans, which come last: nobody can say that they are as they should be.
+            names = names or set(snapshot.names[: len(snapshot.names) - snapshot.header["orphans"]])
             if os.path.normpath(os.path.join(standing, target)) not in names:
                 return False
     return True

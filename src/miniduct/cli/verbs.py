@@ -40,6 +40,24 @@ COMING = {
 }
 """Verbs of later versions: a clear word instead of "no such target"."""
 
+HABITS = {
+    "version": "duct --version",
+    "all": "duct",
+    "run": "duct build",
+    "make": "duct build",
+    "ls": "duct list",
+    "tasks": "duct list",
+    "-l": "duct list",
+    "--list": "duct list",
+    "lint": "duct check",
+    "validate": "duct check",
+    "explain": "duct why",
+    "dag": "duct graph",
+    "logs": "duct log",
+    "touch": "duct accept",
+}
+"""Words of other tools, and how to say it here."""
+
 _FAMILIES = {"work": "Work", "ask": "Ask", "write": "The Ductfile, and duct itself"}
 
 TARGETS = """\

@@ -48,7 +48,7 @@ class Calls:
         modules = self._searching(draft)
         name = function.module
         found = modules.find(name)
-        if found is None:
+        if found is None or (found.file is None and found.folders):  # a bare folder has no functions
             _no_module(spot, function, modules)
             return None
         try:
@@ -86,7 +86,7 @@ class Calls:
 def _no_module(spot: Spot, function: Function, modules: Modules) -> None:
     above, _, last = function.module.rpartition(".")
     package = modules.find(above) if above else None
-    part = function.part(function.module)
+    part = function.module_part
     if above and package is None:
         near = nearest(above.split(".")[0], modules.names_in(modules.folders))
         hint = f'did you mean package "{near[0]}"?' if near else BESIDE
@@ -97,18 +97,14 @@ def _no_module(spot: Spot, function: Function, modules: Modules) -> None:
     folders = package.folders if package else modules.folders
     near = nearest(last, modules.names_in(folders))
     full = f"{above}.{near[0]}" if above and near else near[0] if near else ""
-    hint = (
-        f'did you mean "{full}:{function.name}"?'
-        if near
-        else BESIDE
-    )
-    where = f'that package "{above}" does not have' if above else "which is neither beside the Ductfile nor installed"
+    hint = f'did you mean "{full}:{function.name}"?' if near else BESIDE
+    where = f'which package "{above}" does not have' if above else "which is neither beside the Ductfile nor installed"
     spot.say(f'{spot.subject} names module "{function.module}", {where}', part=part, hint=hint)
 
 
 def _no_function(spot: Spot, function: Function, found: Missing | Other) -> None:
     what = f'"{function.name}" of module "{function.module}"'
-    part = function.part(function.name)
+    part = function.name_part
     if isinstance(found, Other):
         spot.say(
             f"{spot.subject} names {what}, which is {found.what}", part=part, hint="only plain functions can be called"

@@ -169,7 +169,6 @@ def _foreach(draft: Draft) -> None:
         for value, spot in items if name in used else ():
             if any(part in ("", ".", "..") for part in value.split("/")):
                 spot.say(f"{spot.subject} has the value {shown(value)}, which cannot be a part of a key")
-                break
     targets = keys_of(draft.targets)
     if not targets or draft.broken & {"targets", "foreach"}:
         return
@@ -379,10 +378,12 @@ class _Command:
             known: Collection[str] = list(params)
             listed = f"known: {', '.join(known)}" if known else f"write params = {{ {it.part} = … }}"
             return f"{subject} has an unknown name {it}", f"did you mean {{params.{near[0]}}}?" if near else listed
-        if scalar(params[it.part]) is None:
+        value = params[it.part]
+        if any(scalar(each) is None for each in (value if isinstance(value, list) else [value])):
+            what = "a list of lists or tables" if isinstance(value, list) else kind(value)
             return (
-                f"{subject} has {it}, which is {kind(params[it.part])}",
-                "only texts, numbers, dates, true and false can be written",
+                f"{subject} has {it}, which is {what}",
+                "only texts, numbers, dates, true and false can be written, and lists of them",
             )
         return None
 

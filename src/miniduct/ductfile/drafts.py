@@ -61,11 +61,14 @@ class Function(NamedTuple):
     def text(self) -> str:
         return f"{self.module}:{self.name}"
 
-    def part(self, name: str) -> tuple[int, int] | None:
-        """Where the module or the function stands in the text."""
-        if not self.as_written:
-            return None
-        return (0, len(self.module)) if name == self.module else (len(self.module) + 1, len(self.text))
+    @property
+    def module_part(self) -> tuple[int, int] | None:
+        """Where the module stands in the text."""
+        return (0, len(self.module)) if self.as_written else None
+
+    @property
+    def name_part(self) -> tuple[int, int] | None:
+        return (len(self.module) + 1, len(self.text)) if self.as_written else None
 
 
 @dataclass

@@ -294,7 +294,7 @@ class _Reader:
         by_name = self._by_name()
         variables = dict(self.vars)
         steps = [self._finish(draft, by_name, variables) for draft in self.drafts]
-        default = wanted(self.default, by_name, certain=not self.incomplete)
+        default = wanted(self.default, by_name, certain=bool(self.mistakes) and not self.incomplete)
         return Project(
             root=self.root,
             files=tuple(self.files),
@@ -428,7 +428,7 @@ class _Reader:
             if name not in self.declared:
                 near = nearest(name, self.declared)
                 hint = f'did you mean "{near[0]}"?' if near else f'a var must be in [vars]: {name} = "…"'
-                raise UsageError(f'--set: there is no var "{escaped(name)}"', hint=hint)
+                raise UsageError(f'--set or DUCT_SET: there is no var "{escaped(name)}"', hint=hint)
 
 
 def _meant_at_top(name: str, value: object) -> str:

@@ -39,6 +39,10 @@ _VALUES: dict[str, Any] = {
 }
 
 
+_STEP_NAME = r"^[^\x00-/:-@[-^`{-\x7f][^\x00-*,/:-@[-^`{-\x7f]*$"
+"""Letters of any alphabet, digits and `_`, later also `+`, `-` and `.`; so that every dialect of regular expressions reads it alike."""
+
+
 class Setting(NamedTuple):
     """One setting. `takes` says its shape in words, `default` what its absence means, `schema` its shape as JSON Schema."""
 
@@ -249,6 +253,7 @@ EXAMPLES = {
     "inputs": 'inputs = "data/*.csv"',
     "targets": 'targets = "out/report.csv"',
     "run": 'run = "cp {input} {target}"',
+    "python": 'python = "module:function"',
     "after": 'after = "setup"',
     "env": 'env = ["HOME"], or env = { NAME = "value" }',
     "secrets": 'secrets = ["TOKEN"]',
@@ -330,7 +335,7 @@ def schema() -> dict[str, Any]:
     top["defaults"].update(type="object", properties=properties(DEFAULTS), additionalProperties=False)
     top["step"].update(
         type="object",
-        propertyNames={"pattern": r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$"},
+        propertyNames={"pattern": _STEP_NAME},
         additionalProperties={"type": "object", "properties": properties(STEP), "additionalProperties": False},
     )
     return {

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 def wanted(
     entries: Iterable[tuple[str, Spot, Scope]], steps: Mapping[str, Draft], *, certain: bool
 ) -> tuple[tuple[str, Location], ...]:
-    """The entries with canonical keys, and their places. Not `certain`: steps may be missing, so that an unknown name is no mistake."""
+    """The entries with canonical keys, and their places.
+
+    Not `certain`: an unknown name is no mistake, for steps may be missing, or the plan will tell.
+    """
     found = []
     for text, spot, scope in entries:
         meant = _meant(text, spot, scope, steps, certain)

@@ -221,6 +221,7 @@ class Plan:
         self._names = names
         self.first = list(accumulate((table.rows for table in tables), initial=0))
         self._numbers: dict[str, int] | None = None
+        self._last_id = (-1, "")
         self._patterns: dict[int, list[Pattern]] = {}
         self._moves: dict[int, list[int]] | None = None
         self._makers_inside: dict[int, set[int]] | None = None
@@ -232,8 +233,21 @@ class Plan:
 
     @property
     def orphans(self) -> list[str]:
-        """Keys that a job made once and that no job makes or reads now; whether they still exist is not known here."""
+        """Keys that a job made once and that no job makes or reads now. Once they are tracked, they have the last numbers."""
         return self.once_made.all()
+
+    def track(self, orphans: list[str]) -> None:
+        """These are the orphans; they become keys, which nobody makes and nobody reads."""
+        self.once_made = Texts(orphans)
+        self._names = Texts([*self.names, *orphans])
+        self.__dict__.pop("names")
+        self.maker.extend([-1] * len(orphans))
+        self.ours = self._numbers = None
+
+    @property
+    def first_orphan(self) -> int:
+        """The number of the first orphan; all above it are orphans too."""
+        return len(self.maker) - len(self.orphans)
 
     @property
     def jobs(self) -> int:
@@ -264,10 +278,14 @@ class Plan:
 
     def job_id(self, job: int) -> str:
         """What the traces know the job by: its first target, whatever its step and wildcards are called."""
-        step, table, row = self._place(job)
-        if self.steps[step].targets:
-            return f"t:{self._target_text(step, row, 0)}"
-        return "\0".join([f"s:{self.steps[step].name}", *table.values(row).values()])
+        if self._last_id[0] != job:
+            step, table, row = self._place(job)
+            if self.steps[step].targets:
+                found = f"t:{self._target_text(step, row, 0)}"
+            else:
+                found = "\0".join([f"s:{self.steps[step].name}", *table.values(row).values()])
+            self._last_id = (job, found)
+        return self._last_id[1]
 
     def job_name(self, job: int) -> JobName:
         step, table, row = self._place(job)

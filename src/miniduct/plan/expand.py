@@ -24,6 +24,7 @@ from .folders import folders_of, relist, ways
 from .listing import Listing, between, parent
 from .patterns import bound_texts, escape, glob
 from .rows import enumerate_rows, input_texts, target_texts
+from .select import select
 from .shapes import components, edges, may_give, shape
 from .wiring import barriers, hold, order_only, ranks
 
@@ -299,23 +300,36 @@ class _Expansion:
     def plan(self) -> Plan:
         self._grow_all()
         grown = [each for each in self.grown if each is not None]
-        _stop_at(lacking(self.shapes, [each.rows for each in grown]))
+        mistakes = lacking(self.shapes, [each.rows for each in grown])
         inputs = [input_texts(each, step.rows) for each, step in zip(self.shapes, grown)]
         self._expect(grown)
         plan = self._packed(grown, inputs)
         doubles = _find_makers(plan)
-        _stop_at([*two_makers(plan, doubles), *same_globs(plan, self.shapes)])
+        mistakes += [*two_makers(plan, doubles), *same_globs(plan, self.shapes)]
         plan.holds, clashes = hold(plan)
-        _stop_at(inside_folders(plan, clashes))
-        may_make, mistakes = self._look_for(plan, inputs)
-        _stop_at(mistakes)
+        mistakes += inside_folders(plan, clashes)
+        may_make, missing = self._look_for(plan, inputs)
+        mistakes += missing
         plan.after_steps = order_only(plan, self.numbers)
         plan.dynamic_steps = barriers(plan, self.shapes, self.before, self.numbers, may_make)
-        plan.ranks = ranks(plan)
+        self._rank(plan, mistakes)
         plan.once_made = Texts(self._orphans(plan))
         plan.folders = folders_of(plan, self.listing)
         plan.warnings = nothing_found(plan, self.shapes, [each.rows for each in grown], self.listing)
         return plan
+
+    def _rank(self, plan: Plan, mistakes: list[Mistake]) -> None:
+        """The order of the steps. Here all mistakes found are raised; what else can be said of such a plan is said with them."""
+        try:
+            plan.ranks = ranks(plan)
+        except PlanError as error:
+            mistakes += error.mistakes
+        if mistakes:
+            try:
+                select(plan, self.project, (), ".")
+            except PlanError as error:
+                mistakes += error.mistakes
+        _stop_at(mistakes)
 
     def _expect(self, grown: Sequence[Grown]) -> None:
         """List the folders too that will be there, and matter, once the targets are."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import Mistake
 from ..text import count, nearest, shown
-from .listing import parent
+from .listing import join, parent
 from .patterns import bound_texts, key_pattern
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .shapes import Shape
 
 MOST_SHOWN = 5
+SEPARATOR = 'folders are separated by "/", and not by "\\"'
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -228,8 +229,13 @@ class Search:
             maker = plan.steps[plan.step_of(plan.maker[key or 0])]
             return f'closest target: {shown(found[0])}, made by step "{maker.name}" ({maker.location})'
         folder = parent(name)
+        if "\\" in name:
+            return SEPARATOR
         if not self._listing.exists(folder):
             near = self._listing.nearest(folder)
+            alike = _alike(self._listing, folder, near)
+            if alike:
+                return f"there is no folder {shown(folder)}; did you mean {alike}?"
             return f"there is no folder {shown(folder)}" + (f"; the nearest is {shown(near)}" if near else "")
         found = nearest(name, self._listing.files(folder))
         return f"closest file: {shown(found[0])}" if found else None
@@ -249,14 +255,28 @@ def nothing_found(
             told.update(pattern.names)
             slot = each.step.inputs[at]
             text = f'{slot.location}: {shown(slot.text)}, an input of step "{each.step.name}", matches nothing'
-            warnings.append((text, (_near(listing, pattern.folder),)))
+            facts = (_near(listing, pattern.folder), *([SEPARATOR] if "\\" in slot.text else []))
+            warnings.append((text, facts))
     return warnings
+
+
+def _alike(listing: Listing, folder: str, above: str) -> str | None:
+    """A folder in `above` that is called nearly as the one on the way to `folder` that is not there."""
+    name = folder[len(above) :].strip("/").partition("/")[0]
+    found = nearest(name, listing.dirs(above))
+    return shown(join(above, found[0]) + "/") if found else None
 
 
 def _near(listing: Listing, folder: str) -> str:
     if not listing.exists(folder):
         near = listing.nearest(folder)
-        return f"there is no folder {shown(folder)}; the nearest is {shown(near) if near else 'the folder of the Ductfile'}"
+        alike = _alike(listing, folder, near)
+        there = (
+            f"did you mean {alike}?"
+            if alike
+            else f"the nearest is {shown(near) if near else 'the folder of the Ductfile'}"
+        )
+        return f"there is no folder {shown(folder)}; {there}"
     called = f"the folder {shown(folder)}" if folder else "the folder of the Ductfile"
     held = count(len(listing.read(folder)), "name") if listing.read(folder) else "nothing"
     return f"{called} is there and holds {held}"

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..errors import PlanError, UsageError
-from ..text import escaped, nearest, shown
+from ..text import escaped, nearest
 from .faults import mistake
 from .folders import ways
 from .order import by_step, makers
-from .patterns import glob, is_glob, normal
+from .patterns import escape, glob, is_glob, key_pattern, normal
+from .shapes import may_give
 from .wiring import steps_before
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ class Selection:
 
     jobs: list[int] | None
     sources: list[str] = field(default_factory=list)
+    idle: list[str] = field(default_factory=list)
+    """Globs of the Ductfile's `default` that match nothing so far, each as a warning."""
+    returning: list[str] = field(default_factory=list)
+    """Keys that no job makes any more, unless a dynamic target brings them back."""
 
 
 class UnknownTargetError(Exception):
@@ -40,6 +45,10 @@ class UnknownTargetError(Exception):
         self.near = near
 
 
+class GoneError(Exception):
+    """A job made this once, and none does now."""
+
+
 def select(plan: Plan, project: Project, targets: Sequence[str], standing: str) -> Selection:
     """The jobs that make what is asked for, ascending. No targets: the project's default, or all.
 
@@ -48,23 +57,40 @@ def select(plan: Plan, project: Project, targets: Sequence[str], standing: str) 
     chosen = _Chosen(plan, project)
     if targets:
         for target in targets:
+            if not target:
+                raise UsageError("a target is empty", hint="plain `duct` makes all; is a variable of the shell unset?")
             try:
                 chosen.add(target, standing)
             except UnknownTargetError as error:
                 raise _unknown(target, error.near) from None
+            except GoneError:
+                raise gone(target) from None
     elif project.default:
         mistakes = []
         for text, location in project.default:
             try:
                 chosen.add(text, ".")
+            except GoneError:
+                mistakes.append(mistake(location, f'"default" names {_quoted(text)}, which no step makes any more'))
             except UnknownTargetError as error:
-                hint = _did_you_mean(error.near)
-                mistakes.append(mistake(location, f"default names {shown(text)}, which is nothing known", hint=hint))
+                if is_glob(text) and chosen.may_match(text):
+                    chosen.idle.append(f'{location}: "default" names {_quoted(text)}, which matches nothing')
+                    continue
+                what = f'"default" names {_quoted(text)}, which is no step and which no step makes'
+                if text.startswith("tag:"):
+                    what = f'"default" names the tag {_quoted(text[4:])}, which no step has'
+                mistakes.append(mistake(location, what, hint=_did_you_mean(error.near)))
         if mistakes:
             raise PlanError(mistakes)
     else:
         return Selection(None)
-    return Selection(sorted(chosen.jobs), chosen.sources)
+    return Selection(sorted(chosen.jobs), chosen.sources, chosen.idle, chosen.returning)
+
+
+def gone(target: str) -> UsageError:
+    """What was asked for is an orphan."""
+    hint = '"duct clean --orphans" removes what is left of former builds'
+    return UsageError(f"{_quoted(target)} is made by no step any more", hint=hint)
 
 
 def _unknown(target: str, near: Sequence[str]) -> UsageError:
@@ -87,6 +113,8 @@ class _Chosen:
         self.numbers = {step.name: at for at, step in enumerate(plan.steps)}
         self.jobs: set[int] = set()
         self.sources: list[str] = []
+        self.idle: list[str] = []
+        self.returning: list[str] = []
 
     def add(self, target: str, standing: str) -> None:
         """Add what one target means. UnknownTargetError where it means nothing."""
@@ -146,10 +174,29 @@ class _Chosen:
                 self.jobs.add(plan.maker[key])
             elif key in plan.makers_inside():
                 self.jobs |= plan.makers_inside()[key]
+            elif key >= plan.first_orphan:
+                return self._may_come_back(name)
             else:
                 self.sources.append(name)
             return True
         return self._in_folder(name) or self._below(name) or self._member(name)
+
+    def _may_come_back(self, name: str) -> bool:
+        """A key that no job makes any more is made again if a dynamic target brings back its job, or itself. GoneError."""
+        plan = self.plan
+        found = self._in_folder(name) or self._member(name)
+        for step, each in enumerate(plan.steps):
+            before = plan.dynamic_before(step)
+            if before and any(
+                may_give(key_pattern(slot.text, target=True), glob(escape(name))) for slot in each.targets
+            ):
+                found = True
+                for maker in before:
+                    self._step(maker, set())
+        if not found:
+            raise GoneError
+        self.returning.append(name)
+        return True
 
     def _in_folder(self, name: str) -> bool:
         """Does the key lie in a folder that a job makes as a whole?"""
@@ -193,7 +240,7 @@ class _Chosen:
         found = {job for key, job in zip(plan.names, plan.maker) if job >= 0 and fits(key)}
         found.update(job for text, job in self._dynamic_texts() if text == name)
         self.jobs |= found
-        sources = [] if found else [row[0] for row in pattern.match(plan.names)]
+        sources = [] if found else [row[0] for row in pattern.match(plan.names[: plan.first_orphan])]
         self.sources += sources
         return bool(found or sources)
 
@@ -205,9 +252,20 @@ class _Chosen:
             for job in range(plan.first[step], plan.first[step + 1]) if any(dynamic) else ():
                 yield from ((text, job) for text, is_open in zip(plan.target_texts(job), dynamic) if is_open)
 
+    def may_match(self, text: str) -> bool:
+        """Could a target of a step match this glob, though none does now?"""
+        slots = (slot for step in self.plan.steps if step.run is not None for slot in step.targets)
+        return any(may_give(key_pattern(slot.text, target=True), glob(text)) for slot in slots)
+
     def _near(self, target: str, standing: str) -> list[str]:
         plan = self.plan
+        step, bracket, value = target.partition("[")
+        if bracket and step in self.numbers:
+            return self._near_jobs(self.numbers[step], value.rstrip("]"))
         steps = nearest(target, self.numbers, most=2)
+        if not steps:  # a step of an included file, called as it is called there
+            own = {name.rpartition(".")[2]: name for name in self.numbers}
+            steps = [own[target]] if target in own else [own[each] for each in nearest(target, own, most=2)]
         if steps:
             return steps
         name = next(self._names(target, standing))
@@ -217,6 +275,17 @@ class _Chosen:
             found = [os.path.relpath(each, standing) for each in found]
         tags = dict.fromkeys(tag for step in plan.steps for tag in step.tags)
         return found or [f"tag:{tag}" for tag in tags if tag == target]
+
+    def _near_jobs(self, step: int, value: str) -> list[str]:
+        """Jobs of a step, where one was named that does not exist: those with this value, or else the first."""
+        plan = self.plan
+        jobs = range(plan.first[step], plan.first[step + 1])
+        found = [
+            job
+            for job in jobs
+            if value.partition("=")[2] in plan.values(job).values() or value in plan.values(job).values()
+        ]
+        return [str(plan.job_name(job)) for job in (found or jobs)[:1]]
 
 
 # -- what is needed ---------------------------------------------------------------------------------------------------------------------

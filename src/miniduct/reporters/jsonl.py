@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 VERSION = 1
 
-INNER = ("live",)
-"""Fields that one reporter of this process needs, and that mean nothing outside of it."""
+INNER = ("live", "repeat")
+"""Fields for those who look on, and not for programs."""
 _NAMES: dict[type, tuple[str, tuple[str, ...]]] = {}
 
 

@@ -152,8 +152,10 @@ def last_lines(path: str | None, most: int = LAST_LINES) -> tuple[list[str], boo
     except OSError:
         return [], False
     lines = data.decode("utf-8", "backslashreplace").rstrip("\n").split("\n")
-    if start:
+    if start and len(lines) > 1:
         del lines[:1]
+    elif start:
+        lines = [f"…{lines[0][-_LONGEST_LINE + 1 :]}"]
     return [plain_line(line) for line in lines[-most:]] if data.strip() else [], bool(start) or len(lines) > most
 
 

@@ -38,6 +38,7 @@ HEARTBEAT = 30.0
 """Seconds of silence after which a line says what runs."""
 
 _MOST_FAILURES = 10
+_LONGEST_COMMAND = 5_000
 _ANSWERS = {"will": YELLOW, "may": CYAN, "no": DIM}
 
 
@@ -61,7 +62,7 @@ class Place:
         """A command that is right at the root, as the user may type it."""
         if self._standing == ".":
             return command
-        return f"cd {shlex.quote(os.path.relpath('.', self._standing))} && {command}"
+        return f"(cd {shlex.quote(os.path.relpath('.', self._standing))} && {command})"
 
 
 class Tally:
@@ -261,8 +262,9 @@ class PlainReporter:
             lines.append(f"log: {self._place.path(event.log)}   ({duration(event.seconds)})")
         elif started is not None:
             lines.append(f"it said nothing   ({duration(event.seconds)})")
-        if started is not None and started.command:
-            lines.append(_repeat(self._place.command(started.command.strip())))
+        command = event.repeat or (started.command if started is not None else "")
+        if command:
+            lines.append(_repeat(self._place.command(command.strip())))
         self._duct(self._paint(headline, RED, BOLD), *lines)
 
     def _job_up_to_date(self, event: ev.JobUpToDate) -> None:
@@ -346,6 +348,8 @@ def _names(told: list[str], number: int) -> str:
 
 
 def _repeat(command: str) -> str:
+    if len(command) > _LONGEST_COMMAND:
+        command = f"{command[:_LONGEST_COMMAND]}… ({count(len(command), 'character')}; duct why -v tells all)"
     command = "\n".join(map(clean_line, command.split("\n")))
     if "\n" not in command:
         return f"to repeat it: {command}"

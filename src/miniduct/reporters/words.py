@@ -23,7 +23,7 @@ LAST_LINES = 20
 
 _SETTING = {"params": "params.{}", "env": "${}", "settings": "{}"}
 _LONGEST_VALUE = 40
-_VERBS = ("failed", "ended ", "made ", "ran ", "took ", "was ", "could ", "did ", "has ")
+_VERBS = ("failed", "raised ", "ended ", "made ", "ran ", "took ", "was ", "could ", "did ", "has ")
 
 
 def job_text(job: JobName) -> str:
@@ -45,6 +45,8 @@ def reason_text(reason: Reason) -> str:
         return f"{key} may change" if key else "an input may change"
     if kind == "more":
         return f"and {_more(reason)} more"
+    if kind == "failed":
+        return f"failed last time: {escaped(reason.old)}" if reason.old else "failed last time"
     if kind == "expired":
         return f"last run {reason.old} ago, max_age is {reason.new}" if reason.old and reason.new else "max_age is over"
     plain = _PLAIN.get(kind)

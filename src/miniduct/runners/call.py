@@ -55,12 +55,17 @@ class CallTemplate:
         return slot == 0 and "target" in self._takes
 
     def render(self, values: Mapping[str, Any], *, shown: bool = True) -> Rendered:
-        """The call for a job's values: texts by name, `inputs` and `targets` as lists of (slot's name, paths), `params`."""
+        """The call for a job's values: texts by name, `inputs` and `targets` as lists of (slot's name, paths), `params`.
+
+        What identifies it, and what a user is shown, comes only where it is `shown`: a start needs neither.
+        """
         arguments = self._arguments(values)
         call = self._call
         invocation = Invocation(call.module, call.function, call.root, arguments, self._takes is None)
+        if not shown:
+            return Rendered([], [], "", call=invocation)
         words = [CALL_WORD, str(call), canonical(arguments)]
-        return Rendered([], words, self._shown(arguments) if shown else "", call=invocation)
+        return Rendered([], words, self._shown(arguments), call=invocation)
 
     def _arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """By name. What the job has no value for (`input` of a pattern that matches nothing) is left out."""

@@ -104,7 +104,7 @@ class Outputs:
         except FileNotFoundError:
             os.makedirs(self._folder, exist_ok=True)
             fd = os.open(path, flags, mode)
-        return _above_standard(fd)
+        return above_standard(fd)
 
     def _make_folder(self, log: str) -> None:
         folder = os.path.dirname(log)
@@ -165,7 +165,7 @@ class _Mask:
         return self._held if self._secrets is None else self._secrets.sub(STARS, self._held)
 
 
-def _above_standard(fd: int) -> int:
+def above_standard(fd: int) -> int:
     """The same file under a number of which no job's standard streams are made."""
     if fd > 2:
         return fd

@@ -98,19 +98,21 @@ def group_alive(group: int, number: int = 0) -> bool:
     return True
 
 
-def end_leftovers(marker: str, wait: float = 2.0) -> int:
-    """End the commands that a killed duct left behind, by the marker in their DUCT_RUN; how many process groups there were.
+def end_leftovers(marker: str, logs: str = "", wait: float = 2.0) -> int:
+    """End the commands that a killed duct left behind; how many process groups there were.
 
-    Does nothing where this process carries the marker itself (duct within duct), and where there is no /proc.
+    They are known by the marker in their DUCT_RUN, and, for what clears its environment, by an output that goes to a file below the folder `logs`
+    (absolute); whoever is of their session or descends from them belongs to them. Does nothing where this process carries the marker itself (duct
+    within duct), and where there is no /proc.
     """
-    wanted = b"DUCT_RUN=" + os.fsencode(marker)
     if not marker or os.environ.get("DUCT_RUN") == marker:
         return 0
+    wanted = b"DUCT_RUN=" + os.fsencode(marker)
+    below = f"{logs}/" if logs else ""
     groups: set[int] = set()
-    own = os.getpgid(0)
     until = time.monotonic() + wait
     while True:
-        found = {p.group for p in table() if not p.dead and p.group != own and p.group > 1 and _carries(p.pid, wanted)}
+        found = _leftovers(wanted, below)
         if not found:
             return len(groups)
         groups |= found
@@ -119,6 +121,32 @@ def end_leftovers(marker: str, wait: float = 2.0) -> int:
         if time.monotonic() > until:
             return len(groups)
         time.sleep(0.005)
+
+
+def _leftovers(wanted: bytes, below: str) -> set[int]:
+    """The process groups of the commands that carry this in their environment, or write to a file below."""
+    processes = [process for process in table() if not process.dead]
+    own, session = os.getpgid(0), os.getsid(0)
+    marked = [p for p in processes if p.pid > 1 and (_carries(p.pid, wanted) or (below and _writes(p.pid, below)))]
+    sessions = {p.session for p in marked} - {session, 0}
+    pids = {p.pid for p in marked}
+    grown = True
+    while grown:
+        more = {p.pid for p in processes if p.session in sessions or p.parent in pids} - pids
+        grown = bool(more)
+        pids |= more
+    return {p.group for p in processes if p.pid in pids and p.group != own and p.group > 1}
+
+
+def _writes(pid: int, below: str) -> bool:
+    """Does its output, or what it says of errors, go to a file below the folder?"""
+    for number in (1, 2):
+        try:
+            if os.readlink(f"/proc/{pid}/fd/{number}").startswith(below):
+                return True
+        except OSError:
+            continue
+    return False
 
 
 def _carries(pid: int, entry: bytes) -> bool:

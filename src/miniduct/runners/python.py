@@ -20,6 +20,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from ..text import escaped
+from .output import above_standard
 from .processes import group_alive
 from .shell import NOT_FOUND, NOT_STARTED, LocalRunner, _Job
 
@@ -134,8 +136,8 @@ class PythonRunner(LocalRunner):
         return None
 
     def _start_worker(self, environment: dict[bytes, bytes], root: str, output: Output) -> _Worker:
-        ours, theirs = socket.socketpair()
-        lifeline, held = os.pipe()
+        ours, theirs = (socket.socket(fileno=above_standard(each.detach())) for each in socket.socketpair())
+        lifeline, held = map(above_standard, os.pipe())
         worker = _Worker(environment, root, ours, held)
         try:
             process = subprocess.Popen(
@@ -273,7 +275,7 @@ class PythonRunner(LocalRunner):
         if job is None:
             self._dismiss(worker)
             return
-        job.error = None if error is None else _masked(error, job.task.mask)
+        job.error = None if error is None else escaped(_masked(error, job.task.mask))
         if over or job.family is not None:
             # The end of its process will be the end of the job: it left something behind, or was asked to end.
             self._dismiss(worker)

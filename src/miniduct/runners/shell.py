@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import resource  # now: os.wait4 imports it when it is first used, and by then there may be no descriptor left
 import select
 import signal
 import subprocess
@@ -481,6 +482,4 @@ def _why_not(task: Task, error: OSError | ValueError) -> tuple[int, str]:
 
 def _own(usage: int) -> int:
     """Peak memory of a command; 0 where it is not more than duct's own, which a process counts as its own until it is another program."""
-    import resource
-
     return usage if usage > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT else 0

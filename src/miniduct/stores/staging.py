@@ -179,13 +179,13 @@ class Staging:
 
         `dynamic` names those among the texts that are patterns for glob(); all others are keys as they are, whatever
         characters they hold. With `keep`, staged targets are copied into the stage and direct ones stay in place: the
-        command updates them. Of the files that match a direct pattern, `members` are those that the job's last run made,
-        and `others` tells those that are another job's affair. `through`: see above.
+        command updates them. Of the files that match a pattern, `members` are those that the job's last run made, and
+        `others` tells those that are another job's affair. `through`: see above.
         """
         try:
             for text in staged:
                 if text in dynamic:
-                    self._prepare_members(text)
+                    self._prepare_members(text, members if keep else ())
                 else:
                     self._prepare_staged(text, keep)
             if direct:
@@ -213,12 +213,17 @@ class Staging:
             _copy(key.rstrip("/"), copy)
             os.rename(copy, at.rstrip("/"))
 
-    def _prepare_members(self, text: str) -> None:
+    def _prepare_members(self, text: str, kept: Collection[str]) -> None:
         folder = _literal_folder(text)
         self._make(self._staged_folder(folder))
         self._make(folder)
         for _, at in self.members(text, staged=True):
             self._remove_any(at)
+        for key, place in self.members(text, staged=False) if kept else ():
+            if key in kept:
+                at = self._staged_folder(folder) + key[len(folder) :]
+                self._make(at[: at.rfind("/") + 1])
+                self._copy_into_place(place, at)
 
     def _staged_folder(self, folder: str) -> str:
         """The stage of what lies directly in the folder ("" or with its slash)."""
@@ -411,12 +416,17 @@ class Staging:
         return [(key, at) for key, at in found if key not in strange and not others(key)]
 
     def leads(self, key: str) -> str | None:
-        """Where the symbolic link in the key's place leads, as a key where that is in the project; None: it is no link."""
+        """Where the symbolic link in the key's place leads, as a key where that is in the project; None: it is no link.
+        StoreError where a folder is in the place of a file, or a file in that of a folder.
+        """
         path = key.rstrip("/")
         try:
-            if not stat.S_ISLNK(os.lstat(path).st_mode):
-                return None
+            mode = os.lstat(path).st_mode
         except OSError:
+            return None
+        if not stat.S_ISLNK(mode):
+            if stat.S_ISDIR(mode) != (path != key):
+                raise _in_the_way(key)
             return None
         root, place = os.path.realpath("."), os.path.realpath(path)
         if place.startswith(f"{root}/"):
@@ -448,11 +458,8 @@ class Staging:
 
     def _publish_otherwise(self, key: str, at: str, place: str, error: OSError) -> None:
         try:
-            if os.path.isdir(place) and not os.path.islink(place):
-                raise StoreError(
-                    f"cannot put {shown(key)} into its place: a folder of that name is there",
-                    hint="move it away, or give the target another name",
-                )
+            if _is_folder(place):
+                raise _in_the_way(key)
             if error.errno == errno.EXDEV:
                 self._move(at, place)
                 return
@@ -471,10 +478,7 @@ class Staging:
         try:
             path = place.rstrip("/")
             if os.path.lexists(path) and not os.path.isdir(path) and not os.path.islink(path):
-                raise StoreError(
-                    f"cannot put {shown(key)} into its place: a file of that name is there",
-                    hint="move it away, or give the target another name",
-                )
+                raise _in_the_way(key)
             self._make(place[: place.rfind("/", 0, -1) + 1])
             self._exchange(at, place)
         except OSError as error:
@@ -732,6 +736,14 @@ def _device(folder: str) -> int:
             if path in (".", "/"):
                 raise
             path = os.path.dirname(path) or "."
+
+
+def _in_the_way(key: str) -> StoreError:
+    other = "file" if key.endswith("/") else "folder"
+    return StoreError(
+        f"cannot put {shown(key)} into its place: a {other} of that name is there",
+        hint="move it away, or give the target another name",
+    )
 
 
 def _is_folder(path: str) -> bool:

@@ -1,6 +1,7 @@
 """What lies below a folder, in one order for ever: the stamp and the fingerprint of a folder as a whole.
 
-Names count, also those of empty folders, and the content of files; times of folders do not. Symbolic links are
+Names count, also those of empty folders, and the content of files. Times of folders are in the stamp only: they tell of
+a name that came and went. Symbolic links are
 followed, except one that leads nowhere or back into a folder it lies in: of those the text of the link counts. Sockets,
 pipes and devices count by name. duct's own state folders never count. Errors are those of the system; absence of the
 top folder is None.
@@ -28,11 +29,12 @@ def word(number: int) -> int:
 
 
 def entries(folder: str) -> Iterator[tuple[bytes, str, str, os.stat_result | None]]:
-    """(kind, name below the folder, path, stat of a file) of everything below the folder, each folder before what is in
-    it, sorted by name.
+    """(kind, name below the folder, path, stat of a file or folder) of the folder itself, its name empty, and everything
+    below it, each folder before what is in it, sorted by name.
     """
     top = folder.rstrip("/") or "/"
     found = os.stat(top)
+    yield FOLDER, "", top, found
     # Explicit, not recursive: a path may have more levels than Python's stack.
     stack = [(_sorted(top), "", frozenset(((found.st_dev, found.st_ino),)))]
     while stack:
@@ -56,7 +58,7 @@ def entries(folder: str) -> Iterator[tuple[bytes, str, str, os.stat_result | Non
             if entry.is_symlink() and place in above:
                 yield LINK, name, entry.path, None
                 continue
-            yield FOLDER, name, entry.path, None
+            yield FOLDER, name, entry.path, there
             stack.append((_sorted(entry.path), f"{name}/", above | {place}))
         else:
             yield OTHER, name, entry.path, None
@@ -81,7 +83,11 @@ def stamp(folder: str) -> tuple[int, int, int, int] | None:
     try:
         for kind, name, path, found in entries(folder):
             digest.update(kind + os.fsencode(name) + b"\0")
-            if found is not None:
+            if found is not None and kind == FOLDER:
+                ctime = found.st_ctime_ns
+                digest.update(b"%d %d %d\0" % (found.st_mtime_ns, ctime, found.st_ino))
+                changed = max(changed, ctime)
+            elif found is not None:
                 size, mtime, ctime = found.st_size, found.st_mtime_ns, found.st_ctime_ns
                 digest.update(b"%d %d %d %d\0" % (size, mtime, ctime, found.st_ino))
                 total += size
@@ -106,6 +112,8 @@ def fingerprint(folder: str, of_file: Callable[[str], bytes | None]) -> bytes | 
     digest = blake3()
     try:
         for kind, name, path, _ in entries(folder):
+            if not name:
+                continue
             digest.update(kind + os.fsencode(name) + b"\0")
             if kind == FILE:
                 content = of_file(path)

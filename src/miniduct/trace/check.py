@@ -16,7 +16,7 @@ import os
 from stat import S_ISDIR, S_ISREG
 
 from .. import __version__
-from .snapshot import FORMAT, NOT_THERE, read
+from .snapshot import FIELDS, FORMAT, NOT_THERE, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def check(
         return Checked(UNKNOWN, None, (), (), "there is no snapshot")
     try:
         header = snapshot.header
-        if header["format"] != FORMAT or header["version"] != __version__:
+        if not header.keys() >= FIELDS or header["format"] != FORMAT or header["version"] != __version__:
             return Checked(UNKNOWN, None, (), (), "the snapshot is of another version")
         why = _why_unknown(header, sets, environ, today, now)
         if why is not None and stop_early:

@@ -408,6 +408,27 @@ class Traces:
                 found.append(Trace("", step, {}, b"", b"", checked, [], b"", targets, fingerprint, [], 0, 0.0, 0.0))
         return found
 
+    def left(self, keys: Collection[str]) -> dict[str, list[tuple[str, bytes]]]:
+        """How runs left these keys, by all that is known: the check, and the fingerprint."""
+        wanted = {os.fsencode(key) for key in keys}
+        rows = self._rows("SELECT id, targets FROM traces")
+        ids = [row[0] for row in rows if row[1] and not wanted.isdisjoint(row[1].split(b"\0"))]
+        found: dict[str, list[tuple[str, bytes]]] = {}
+        traces = [trace for trace in self._pending.values() if not set(keys).isdisjoint(trace.targets)]
+        for at in range(0, len(ids), CHUNK):
+            chunk = ids[at : at + CHUNK]
+            traces += self._traces(f"WHERE id IN ({','.join('?' * len(chunk))})", chunk)
+        for trace in traces:
+            for key in set(keys).intersection(trace.targets):
+                found.setdefault(key, []).append((trace.check, trace.target_fingerprint(key) or b""))
+        each = sorted(wanted)
+        for at in range(0, len(each), CHUNK):
+            chunk = each[at : at + CHUNK]
+            query = f"SELECT key, checked, fingerprint FROM once WHERE key IN ({','.join('?' * len(chunk))})"
+            for key, checked, fingerprint in self._rows(query, chunk):
+                found.setdefault(os.fsdecode(key), []).append((checked, fingerprint))
+        return found
+
     def members(self, job_id: str) -> list[str]:
         """The keys that the job's last good run made, in the order recorded; empty without one."""
         pending = self._pending.get(job_id)
@@ -527,7 +548,7 @@ def _row(trace: Trace) -> tuple[Any, ...]:
         trace.seconds,
         _joined(trace.targets),
         struct.pack(f"<{len(stamps)}q", *stamps),
-        trace.body(inputs=not long),
+        trace.body(inputs=False) if long else trace.written or trace.body(),
         _digest(_joined(trace.inputs)) if long else None,
         trace.input_fps if long else None,
     )

@@ -52,6 +52,8 @@ class Trace:
     log: str | None = None
     reasons: list[ReasonTuple] = field(default_factory=list)
     through: dict[str, str] = field(default_factory=dict)
+    written: str = field(default="", repr=False, compare=False)
+    """The body as the journal has it, for the database."""
 
     def target_fingerprint(self, key: str) -> bytes | None:
         """The fingerprint of a target that the run made; None for any other key."""
@@ -91,7 +93,8 @@ class Trace:
 
     def to_line(self) -> bytes:
         """The trace as a line of the journal."""
-        return sealed(self.body())
+        self.written = self.body()
+        return sealed(self.written)
 
     @classmethod
     def from_line(cls, line: bytes) -> Trace:

@@ -20,7 +20,32 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-FORMAT = 2
+FORMAT = 3
+FIELDS = frozenset(
+    [
+        "format",
+        "version",
+        "sets",
+        "files",
+        "env",
+        "today",
+        "saved",
+        "run",
+        "expires",
+        "dirty",
+        "folders",
+        "steps",
+        "tags",
+        "jobs",
+        "left",
+        "default_jobs",
+        "plan_digest",
+        "checks",
+        "ages",
+        "definitions",
+    ]
+)
+"""Of the header. One that lacks any was written by another duct, whatever it says of its version."""
 MAGIC = b"duct snapshot %d %d %s\n" % (
     FORMAT,
     marshal.version,

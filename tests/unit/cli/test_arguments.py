@@ -100,10 +100,6 @@ def test_a_variable_for_builds_does_not_reach_a_flag_of_the_same_name() -> None:
         ("--set a", '--set: "a" is not NAME=VALUE\n  "duct help build" shows the flags of build'),
         ("why", "why needs a target\n  for example: duct why out/report.html"),
         ("check x", 'check takes no words, but was given "x"\n  "duct help check" shows the flags of check'),
-        (
-            "watch",
-            '"watch" is not supported yet: build again whenever something changes\n  "duct help" lists the verbs',
-        ),
     ],
 )
 def test_mistakes_are_told_with_the_next_move(words: str, text: str) -> None:

@@ -95,12 +95,17 @@ def test_a_build_with_json_has_nothing_but_json_on_stdout(engine: Engine, duct: 
     assert duct.err == ""
 
 
+def test_a_verb_of_a_later_version_is_a_target_where_there_is_one(engine: Engine, duct: Printed) -> None:
+    assert duct("report").code == 0
+    engine.error = UsageError('no step, key or tag is called "report"', hint="look")
+    assert duct("report").code == 2
+    assert duct.err == 'duct: "report" is not supported yet: a report of past builds\n  "duct help" lists the verbs\n'
+
+
 def test_a_misspelt_verb_is_told_beside_the_unknown_target(engine: Engine, duct: Printed) -> None:
     engine.error = UsageError('no step, key or tag is called "stauts"', hint="look")
     assert duct("stauts", "x").code == 2
-    assert duct.err == (
-        'duct: no step, key or tag is called "stauts"\n  look\n  there is a verb "status": duct status x\n'
-    )
+    assert duct.err == ('duct: no step, key or tag is called "stauts"\n  did you mean "duct status x"?\n')
     duct("build", "stauts")
     assert "verb" not in duct.err
 

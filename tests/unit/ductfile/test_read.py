@@ -262,7 +262,7 @@ def test_set_overrides_a_var_and_those_that_use_it(folder: Folder) -> None:
 def test_set_of_an_unknown_var_is_a_mistake_of_use(folder: Folder) -> None:
     with pytest.raises(UsageError) as caught:
         folder.read("[vars]\nbucket = 'a'\n[step.a]\ninputs = '{bucket}'\n", {"buket": "x"})
-    assert str(caught.value) == '--set: there is no var "buket"\n  did you mean "bucket"?'
+    assert str(caught.value) == '--set or DUCT_SET: there is no var "buket"\n  did you mean "bucket"?'
 
 
 def test_braces_in_the_value_of_a_var_are_literal(folder: Folder) -> None:

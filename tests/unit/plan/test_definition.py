@@ -6,10 +6,10 @@ from dataclasses import replace
 from datetime import date
 
 import pytest
-from support_plan import step
 
-from miniduct.model import Run
+from miniduct.model import Call, Run
 from miniduct.plan.definition import command_digest, definition, definition_digest, differences
+from support_plan import step
 
 BASE = replace(step("a"), run=Run("python a.py {input} --to {day}"), env=("HOME",), params={"n": 1})
 ENVIRON = {"HOME": "/home/u", "OTHER": "x"}
@@ -34,6 +34,43 @@ def text(changed: object = BASE, environ: dict[str, str] | None = None, given: d
 )
 def test_what_cannot_change_the_effect_does_not_count(change: dict[str, object]) -> None:
     assert text(replace(BASE, **change)) == text()  # type: ignore[arg-type]
+
+
+CALL = replace(step("a"), run=None, call=Call("job", "f"), code=(("job", "1"), ("helper", "2")), params={"n": 1})
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"code": (("job", "9"), ("helper", "2"))}, [("code", "job", "1", "9")]),
+        ({"code": (("job", "1"),)}, [("code", "helper", "2", None)]),
+        ({"code": (*CALL.code, ("more", "3"))}, [("code", "more", None, "3")]),
+        ({"call": Call("job", "g")}, [("command", None, "job:f", "job:g")]),
+        ({"params": {"n": 2}}, [("params", "n", "1", "2")]),
+    ],
+)
+def test_code_counts_and_is_told_by_module(change: dict[str, object], told: list[object]) -> None:
+    assert differences(text(CALL), text(replace(CALL, **change))) == told  # type: ignore[arg-type]
+
+
+def test_code_is_a_part_of_the_digest_of_a_call() -> None:
+    changed = text(replace(CALL, code=(("job", "9"),)))
+    assert command_digest(["x"], changed) != command_digest(["x"], text(CALL))
+
+
+def test_what_a_function_is_given_beforehand_does_not_count_twice() -> None:
+    assert text(replace(CALL, call=Call("job", "f", "etl", ("input",)))) == text(CALL)
+
+
+def test_a_command_says_nothing_of_code() -> None:
+    """So that what was recorded before there were functions still holds."""
+    assert "code" not in text()
+    assert "call" not in text()
+
+
+def test_from_command_to_function_is_one_difference() -> None:
+    told = differences(text(replace(BASE, params={"n": 1}, env=())), text(CALL))
+    assert [kind for kind, *_ in told] == ["command"]
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support_plan import plan, project, step
 
 from miniduct.errors import PlanError, UsageError
 from miniduct.model import Location
 from miniduct.plan.select import select
+from support_plan import plan, project, step
 
 if TYPE_CHECKING:
     from miniduct.plan.columns import Plan
@@ -86,7 +86,40 @@ def test_unknown_default_is_a_mistake_of_the_ductfile(made: Plan) -> None:
     default = project(*made.steps, default=(("al.csv", Location("Ductfile", 3)),))
     with pytest.raises(PlanError) as caught:
         select(made, default, [], ".")
-    assert str(caught.value) == 'Ductfile:3: default names al.csv, which is nothing known\n  did you mean "all.csv"?'
+    assert (
+        str(caught.value)
+        == 'Ductfile:3: "default" names "al.csv", which is no step and which no step makes\n  did you mean "all.csv"?'
+    )
+
+
+def test_an_empty_target_is_none(made: Plan) -> None:
+    with pytest.raises(UsageError, match="a target is empty"):
+        chosen(made, "")
+
+
+@pytest.mark.parametrize(
+    ("target", "near"), [("clean[2]", "clean[n=2]"), ("clean[n=x]", "clean[n=1]"), ("clean[1", "clean[n=1]")]
+)
+def test_a_job_that_does_not_exist_brings_one_that_does(made: Plan, target: str, near: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        chosen(made, target)
+    assert caught.value.hint == f'did you mean "{near}"?'
+
+
+def test_a_step_of_an_included_file_is_found_by_its_own_name() -> None:
+    plans = plan(step("etl.clean", (), "a"))
+    for name in ("clean", "claen"):
+        with pytest.raises(UsageError) as caught:
+            chosen(plans, name)
+        assert caught.value.hint == 'did you mean "etl.clean"?'
+
+
+def test_a_glob_of_the_default_that_may_match_some_day_is_a_warning(made: Plan) -> None:
+    default = project(
+        *made.steps, default=(("out/*.c?v", Location("Ductfile", 3)), ("out/x*.csv", Location("Ductfile", 4)))
+    )
+    found = select(made, default, [], ".")
+    assert (found.jobs, found.idle) == ([0, 1], ['Ductfile:4: "default" names "out/x*.csv", which matches nothing'])
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support_reporters import Scene, begun, done, failed, job, over, started
 
 from miniduct.reporters.live import LiveReporter, rows_at, time_left
 from miniduct.reporters.plain import Tally
+from support_reporters import Scene, begun, done, failed, job, over, started
 
 if TYPE_CHECKING:
     from pathlib import Path

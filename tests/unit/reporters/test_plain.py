@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support_reporters import Scene, begun, done, failed, job, over, started
 
 from miniduct import events as ev
 from miniduct.rebuilder import Reason
 from miniduct.reporters.plain import Place, PlainReporter
 from miniduct.reporters.screen import Streams
+from support_reporters import Scene, begun, done, failed, job, over, started
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,7 +111,7 @@ def test_paths_and_commands_are_told_from_where_the_user_stands(tmp_path: Path) 
     assert place.path(".duct/x.log") == "../../.duct/x.log"
     assert place.path("sub/deep/x/") == "x/"
     assert place.path("/abs/x.log") == "/abs/x.log"
-    assert "to repeat it: cd ../.. && python3 clean.py" in told(started(job()), failed(job()), place=place)
+    assert "to repeat it: (cd ../.. && python3 clean.py)" in told(started(job()), failed(job()), place=place)
 
 
 def test_jobs_that_were_not_run_are_told_with_the_first_cause() -> None:

@@ -66,7 +66,7 @@ def step(
     def slots(texts: Sequence[str | tuple[str | None, str]]) -> tuple[Slot, ...]:
         return tuple(Slot(t, None, WHERE) if isinstance(t, str) else Slot(t[1], t[0], WHERE) for t in texts)
 
-    return Step("s", WHERE, slots(inputs), slots(targets), Run(text, argv, shell), WHERE, **more)
+    return Step("s", WHERE, slots(inputs), slots(targets), run=Run(text, argv, shell), run_location=WHERE, **more)
 
 
 def values(inputs: Sequence[str] = (), targets: Sequence[str] = (), **more: Any) -> dict[str, Any]:

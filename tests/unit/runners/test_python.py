@@ -425,7 +425,9 @@ def test_what_a_function_changes_is_changed_for_itself_only(runner: PythonRunner
 
 
 def test_bytes_for_the_connection_hit_the_job_that_writes_them(runner: PythonRunner) -> None:
-    module("def f():\n    for fd in range(3, 30):\n        try: os.write(fd, b'\\0\\0\\0\\3abc')\n        except OSError: pass\n")
+    module(
+        "def f():\n    for fd in range(3, 30):\n        try: os.write(fd, b'\\0\\0\\0\\3abc')\n        except OSError: pass\n"
+    )
     assert done(runner, call("f")).code != 0
     is_fine(runner)
 
@@ -517,12 +519,14 @@ def test_what_hangs_together_in_a_circle_ends_with_its_job(runner: PythonRunner)
 
 
 def test_closing_leaves_no_process(runner: PythonRunner) -> None:
-    module("import atexit\natexit.register(lambda: open('ended', 'w').close())\ndef wait(): print(os.getpid(), flush=True); time.sleep(60)")
+    module(
+        "import atexit\natexit.register(lambda: open('ended', 'w').close())\ndef wait(): print(os.getpid(), flush=True); time.sleep(60)"
+    )
     idle = worker(runner)
     busy = [call("wait"), call("wait")]
     for task in busy:
         runner.submit(task)
-    assert worker(runner) not in (idle,)
+    assert worker(runner) != idle
     runner.close()
     assert gone(idle)
     assert os.path.exists("ended")

@@ -127,10 +127,23 @@ def test_deeper_than_the_stack_of_python(store: LocalStore) -> None:
 
 def test_state_folder_never_counts(store: LocalStore) -> None:
     put("d/a")
-    before = store.stat("d/"), store.fingerprint("d/")
+    before = store.fingerprint("d/")
     put("d/.duct/journal")
     put("d/.duct-stage-1234/a")
-    assert (store.stat("d/"), store.fingerprint("d/")) == before
+    assert store.fingerprint("d/") == before
+    stamp = store.stat("d/")
+    put("d/.duct/journal", b"longer")
+    assert store.stat("d/") == stamp
+
+
+def test_stamp_of_a_folder_tells_of_a_name_that_came_and_went(store: LocalStore) -> None:
+    put("d/deep/a")
+    before = store.stat("d/"), store.fingerprint("d/")
+    os.utime("d/deep", ns=(0, 0))
+    put("d/deep/b")
+    os.unlink("d/deep/b")
+    assert store.stat("d/") != before[0]
+    assert store.fingerprint("d/") == before[1]
 
 
 def test_pipe_in_a_folder_counts_by_name(store: LocalStore) -> None:

@@ -119,6 +119,23 @@ def test_thousands_are_loaded_in_chunks(traces: Traces) -> None:
     assert len(list(traces.made_keys())) == 2300
 
 
+def test_how_runs_left_a_key_is_told_by_all_that_is_known(traces: Traces) -> None:
+    traces.record(trace("m", targets=["out/m", "out/n"], target_fps=b"1" * 32 + b"2" * 32))
+    traces.fold()
+    traces.record(trace("m", targets=["out/m"], target_fps=b"3" * 32))
+    assert traces.left(["out/n", "out/other"]) == {"out/n": [("content", b"2" * 32)]}
+    assert sorted(traces.left(["out/m"])["out/m"]) == [("content", b"1" * 32), ("content", b"3" * 32)]
+    traces.fold()
+    assert traces.left(["out/m", "out/n"]) == {"out/m": [("content", b"3" * 32)], "out/n": [("content", b"2" * 32)]}
+
+
+def test_where_a_link_led_is_remembered(traces: Traces) -> None:
+    traces.record(trace("m", through={"out/m": "/disk/m"}))
+    assert Trace.from_line(trace("m", through={"out/m": "/disk/m"}).to_line()).through == {"out/m": "/disk/m"}
+    traces.fold()
+    assert traces.load(["t:m"])["t:m"].through == {"out/m": "/disk/m"}
+
+
 def test_long_list_of_inputs_is_kept_once(traces: Traces, path: str) -> None:
     names = [f"clean/{number}" for number in range(1000)]
     for fps in (b"x", b"y"):

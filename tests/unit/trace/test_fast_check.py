@@ -15,7 +15,7 @@ from miniduct import __version__
 from miniduct.stores.local import LocalStore
 from miniduct.trace import check as module
 from miniduct.trace.check import Checked, check, differing
-from miniduct.trace.snapshot import FORMAT, write_snapshot
+from miniduct.trace.snapshot import FIELDS, FORMAT, write_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +48,7 @@ def save(keys: list[str] = KEYS, **facts: Any) -> None:
             column.append(number)
     ductfile = store.stat("Ductfile")
     header = {
+        **dict.fromkeys(FIELDS),
         "format": FORMAT,
         "version": __version__,
         "sets": (("v", "1"),),
@@ -128,7 +129,7 @@ def test_changed_keys_are_named(deed: Callable[[], object], changed: list[int]) 
     assert (found.outcome, list(found.changed)) == ("differs", changed)
 
 
-@pytest.mark.parametrize("deed", [lambda: os.mkdir("absent"), lambda: os.utime("tree/x", (1, 1))])
+@pytest.mark.parametrize("deed", [lambda: os.mkdir("absent"), lambda: os.chmod(".", 0o755)])
 def test_what_a_store_would_not_call_a_change_is_none(deed: Callable[[], object]) -> None:
     save()
     deed()
@@ -272,3 +273,10 @@ def test_nothing_slow_is_imported() -> None:
 
 def _env() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(os.path.dirname(module.__file__)))}
+
+
+def test_header_that_lacks_a_field_is_of_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    save([])
+    monkeypatch.setattr("miniduct.trace.check.FIELDS", FIELDS | {"of a later duct"})
+    checked = look()
+    assert (checked.outcome, checked.snapshot) == ("unknown", None)
