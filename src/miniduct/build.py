@@ -342,8 +342,6 @@ class Loop:
         self._retries: list[tuple[float, int, int, Judged]] = []
         self._threads: ThreadPoolExecutor | None = None
         self._stopping = False
-        self._early = False
-        """May another job start before those that have just ended are told of? Not where one of them failed."""
         self._asked = 0
         self._behind = {job for job in ahead.jobs if ahead.behind_dynamic(job)}
         for job in [job for job in ahead.jobs if ids(job) in builder.failed]:
@@ -475,9 +473,7 @@ class Loop:
 
     def _wait(self) -> None:
         timeout = 0.25 if not self._retries else min(max(self._retries[0][0] - time.monotonic(), 0.0), 0.25)
-        events = self._runner.events(timeout)
-        self._early = self._builder.slots > 1 and all(isinstance(event, Done) and not event.code for event in events)
-        for event in events:
+        for event in self._runner.events(timeout):
             attempts = self._running.pop(event.attempt)
             if isinstance(event, Lost):
                 for attempt in attempts:
@@ -536,10 +532,7 @@ class Loop:
             self._failed(attempt, error.what, facts_of(error), 0, done.seconds)
             return
         if sum(each.stamp.size for each in made) < LARGE:
-            if self._early and not done.output and not self._interrupts.count:
-                # The next command runs while this one's targets are hashed, recorded and renamed.
-                self._scheduler.release(attempt.job)
-                self._start_ready()
+            # Recorded before the slot is given on: after a kill, no more jobs run again than were running.
             self._publish(attempt, done, made, began, lambda: publisher.fingerprints(attempt.job, made))
             return
         if self._threads is None:

@@ -31,6 +31,7 @@ from .plan.definition import definition, definition_digest
 from .plan.expand import expand, plan_digest, relist
 from .plan.listing import Listing
 from .plan.matching import other_jobs, same_jobs
+from .plan.patterns import glob
 from .plan.select import needed, select
 from .stores.local import LocalStore
 from .stores.staging import Staging
@@ -545,6 +546,7 @@ def open_workspace(
             staging = Staging(where.state)
             traces.recover(staging.recover)
             _tell_notes(traces, tell)
+            _remove_former_members(traces, staging)
             for key, copy in staging.kept:
                 tell(ev.Kept(key, copy))
             # Not what was found before a lock was waited for, or before what a kill left was mended.
@@ -555,6 +557,22 @@ def open_workspace(
 
 def _no_members(job_id: str) -> Sequence[str]:  # noqa: ARG001
     return ()
+
+
+def _remove_former_members(traces: Traces, staging: Staging) -> None:
+    """The kill may have come between a dynamic job's record and the removal of the members that it no longer makes."""
+    former = {}
+    for job, key, fingerprint in traces.former:
+        pattern = glob(job[2:])
+        if pattern.globs and pattern.matches(key):
+            former[key] = fingerprint
+    for trace in traces.makers(former) if former else ():
+        for key in trace.targets if trace.id else ():
+            former.pop(key, None)
+    store = LocalStore()
+    for key, fingerprint in former.items():
+        if store.stat(key) is not None and store.fingerprint(key) == fingerprint:
+            staging.remove(key)
 
 
 def _read(where: Where) -> Project:

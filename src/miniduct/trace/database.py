@@ -79,6 +79,8 @@ class Traces:
 
     def __init__(self, path: str, *, write: bool, version: str = "") -> None:
         self.notes: list[str] = []
+        self.former: list[tuple[str, str, bytes]] = []
+        """What `recover` found that jobs made before the killed build, and no longer in it: job, key, fingerprint."""
         self._path = path
         self._write = write
         self._version = version
@@ -307,6 +309,9 @@ class Traces:
         self.notes += notes
         believed = {trace.id for trace in believe([record for record in records if isinstance(record, Trace)])}
         last = {record.id: record for record in records if isinstance(record, Trace)}
+        for job, before in self.load(sorted(believed)).items():
+            gone = set(before.targets) - set(last[job].targets)
+            self.former += [(job, key, before.target_fingerprint(key) or b"") for key in sorted(gone)]
         self._adopt(
             record
             for record in records
