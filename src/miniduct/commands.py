@@ -171,7 +171,7 @@ class Commands:
         paths = [[names[key] for key in keys] for keys in plan.input_slots(job)]
         if place is not _plain:
             paths = [[place(path) for path in each] for each in paths]
-        elif any(path[-1:] == "/" for each in paths for path in each):
+        elif any("/\0" in "\0".join([*each, ""]) for each in paths):
             paths = [[_plain(path) for path in each] for each in paths]
         return [(slot.name, each) for slot, each in zip(slots, paths)]
 

@@ -347,8 +347,7 @@ class Workspace:
 
     def begin_run(self) -> int:
         """Note that a build runs; its number."""
-        for digest, text in zip(self.digests, self.definitions):
-            self.traces.put_definition(digest, text)
+        self.traces.put_definitions(zip(self.digests, self.definitions))
         return self.traces.begin_run(time.time(), " ".join(sys.argv[1:]))
 
     def end_run(self, run: int, ended: ev.BuildEnded) -> None:

@@ -89,9 +89,11 @@ class Trial:
     def check(self, true: Any, what: str) -> None:
         assert true, f"{what}\n{self.story()}"
 
-    def ran(self) -> set[str]:
+    def ran(self, *, leftovers: int = 0) -> set[str]:
+        """The jobs that ran since the last question. Up to `leftovers` commands of a killed duct may not have come to say so before."""
         counted = self.box.counted()
-        self.check(not counted or max(counted.values()) == 1, f"a job ran twice in one build: {counted}")
+        twice = sum(counted.values()) - len(counted)
+        self.check(twice <= leftovers, f"a job ran twice in one build: {counted}")
         return set(counted)
 
     def same_files(self, expected: Files) -> None:
@@ -230,7 +232,7 @@ class Trial:
         least = all_remembered.build(self.world.steps, self.world.sources, expected).ran
         code = self.duct("build", f"-j{slots}")
         self.check(code == 0, f"exit {code}")
-        ran = self.ran()
+        ran = self.ran(leftovers=0 if everything else slots)
         self.check(least <= ran <= most, f"at least {sorted(least)}\nat most {sorted(most)}\nran {sorted(ran)}")
         self.check(len(ran - least) <= slots, f"more than the running jobs ran again: {sorted(ran - least)}")
         self.model = all_remembered
