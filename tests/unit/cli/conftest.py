@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+
 from support_cli import Engine, install
 
 if TYPE_CHECKING:

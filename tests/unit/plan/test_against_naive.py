@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support_plan import Disk, jobs, plan, project, step
 
 from miniduct.errors import PlanError
 from miniduct.plan.columns import Plan
 from miniduct.plan.order import affected, graph
 from miniduct.plan.select import Selection, needed
+from support_plan import Disk, jobs, plan, project, step
 
 if TYPE_CHECKING:
     from miniduct.model import Step

@@ -5,9 +5,9 @@ from __future__ import annotations
 import marshal
 
 import pytest
-from support_plan import jobs, plan, step
 
 from miniduct.plan.columns import Keys, Plan, Texts, under
+from support_plan import jobs, plan, step
 
 COLUMNS = {
     "shared": Keys.shared([3, 5], 3),

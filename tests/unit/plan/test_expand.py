@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from support_plan import Disk, jobs, plan, project, step
 
 from miniduct.errors import PlanError, StoreError
 from miniduct.plan.expand import plan_digest
 from miniduct.plan.order import affected
+from support_plan import Disk, jobs, plan, project, step
 
 RAW = ["raw/20260101.csv", "raw/20260102.csv"]
 

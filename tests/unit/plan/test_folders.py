@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from support_plan import Disk, plan, step
-
 from miniduct.plan.folders import relist, ways
+from support_plan import Disk, plan, step
 
 
 def test_folder_into_which_jobs_published_needs_no_expansion() -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from support_plan import plan, step
-
 from miniduct.plan.order import affected, graph
 from miniduct.plan.select import Selection, needed
+from support_plan import plan, step
 
 
 def test_order_alone_makes_nothing_stale() -> None:
