@@ -687,4 +687,5 @@ class Loop:
         name = self._plan.job_name(job)
         log = attempt.log if done.output else None
         self._tell(ev.JobEnded(name, "interrupted", done.seconds, False, attempt.number, log, attempt.said))
-        self._scheduler.fail(job)
+        # Not looked at: neither up to date nor failed.
+        self._totals.skipped += len(self._scheduler.fail(job))

@@ -1,8 +1,7 @@
-"""Which files a command finished while it ran: what a failed batch may still count is not guessed, it is seen.
+"""Which files a command moved into their places while it ran: what a failed batch may still count is not guessed.
 
-The kernel tells each write and each close in the folders that are watched (inotify(7); elsewhere nothing is believed). A file was
-finished if it was moved into its place, or closed and another one written to afterwards: what a dying process closes, it closes after its last
-write, so a pool of writers, or one that holds all its files open, leaves nothing half to be believed.
+Only a rename says that a file is whole. A file that was closed may be a half one that the command meant to open again, and no time and no order of
+writes tells the two apart. The kernel tells of renames in the folders that are watched (inotify(7)); where it does not, nothing is believed.
 """
 
 from __future__ import annotations
@@ -12,9 +11,9 @@ import struct
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-MODIFY, CLOSE_WRITE, MOVED_TO, CREATE, OVERFLOW = 0x2, 0x8, 0x80, 0x100, 0x4000
+MODIFY, MOVED_TO, OVERFLOW = 0x2, 0x80, 0x4000
 EVENT = struct.Struct("iIII")
 
 
@@ -38,46 +37,39 @@ class Witness:
         if self._queue < 0:
             raise OSError(ctypes.get_errno(), "inotify_init1")
         for folder in folders:
-            watch = libc.inotify_add_watch(self._queue, os.fsencode(folder), MODIFY | CLOSE_WRITE | MOVED_TO | CREATE)
+            watch = libc.inotify_add_watch(self._queue, os.fsencode(folder), MODIFY | MOVED_TO)
             if watch < 0:
                 raise OSError(ctypes.get_errno(), "inotify_add_watch")
             self._folders[watch] = folder
 
     def finished(self) -> set[str]:
-        """The watched files that were moved into place, or closed before another one was written to; none where that is not known."""
-        closed: dict[str, int] = {}
+        """The watched files that were moved into place and not written to since; none where that is not known."""
         moved: set[str] = set()
-        last_write = 0
-        for at, (watch, mask, name) in enumerate(self._events(), start=1):
+        for watch, mask, name in self._events():
             if mask & OVERFLOW:
-                return set()
+                moved.clear()
+                break
             folder = self._folders.get(watch, "")
             path = name if folder == "." else f"{folder}/{name}"
-            if mask & (CREATE | MODIFY):
-                closed.pop(path, None)
+            if mask & MODIFY:
                 moved.discard(path)
-                last_write = at
-            elif path in self._paths and mask & MOVED_TO:
-                moved.add(path)
             elif path in self._paths:
-                closed[path] = at
-        return moved | {path for path, at in closed.items() if at < last_write}
+                moved.add(path)
+        self.close()
+        return moved
 
-    def _events(self) -> list[tuple[int, int, str]]:
-        found = []
+    def _events(self) -> Iterator[tuple[int, int, str]]:
         while self._queue >= 0:
             try:
                 data = os.read(self._queue, 1 << 20)
             except OSError:
-                break
+                return
             at = 0
             while at < len(data):
                 watch, mask, _, length = EVENT.unpack_from(data, at)
                 at += EVENT.size
-                found.append((watch, mask, os.fsdecode(data[at : at + length].rstrip(b"\0"))))
+                yield watch, mask, os.fsdecode(data[at : at + length].rstrip(b"\0"))
                 at += length
-        self.close()
-        return found
 
     def close(self) -> None:
         """Watch no longer."""

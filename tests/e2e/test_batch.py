@@ -12,24 +12,23 @@ if TYPE_CHECKING:
     from support import Sandbox
 
 WORK = """
-import json, sys, time
+import json, os, sys, time
 jobs = [json.loads(line) for line in open(sys.argv[1])]
 with open(sys.argv[2], "a") as runs:
     runs.write(f"{len(jobs)}\\n")
 for job in jobs:
     text = open(job["inputs"][0]).read()
-    with open(job["targets"][0], "w") as target:
+    with open(job["targets"][0] + ".part", "w") as target:
         target.write("half")
         target.flush()
         time.sleep(0.02)
         if "bad" in text:
             sys.exit("bad input " + job["inputs"][0])
         if "none" in text:
-            target.close()
-            import os; os.unlink(job["targets"][0])
             continue
         target.seek(0)
         target.write(text * 2)
+    os.rename(target.name, job["targets"][0])
 print("worked on", len(jobs))
 """
 
@@ -168,6 +167,29 @@ def test_events_name_each_job(days: Sandbox) -> None:
     ended = [event for event in days.build("--json").events if event["event"] == "job_ended"]
     assert len(ended) == 12
     assert json.dumps(ended[0]["told_by"]) == "null"
+
+
+def test_half_files_closed_before_the_failure_are_not_believed(days: Sandbox) -> None:
+    """All targets are there, each was closed, and others were written afterwards: still none is known to be whole."""
+    days.ductfile(
+        """
+        [step.work]
+        inputs = "raw/{n}"
+        targets = "out/{n}"
+        batch = 20
+        run = '''
+        for t in {targets}; do printf half > $t; sleep 0.01; done
+        [ -e ok ]
+        set -- {targets}
+        for i in {inputs}; do cp $i $1; shift; done
+        '''
+        """
+    )
+    days.expect(1, "build", "-k")
+    assert not os.path.exists(days.path("out")) or os.listdir(days.path("out")) == []
+    days.write("ok", "")
+    days.build()
+    assert [days.read(f"out/{n}") for n in range(10, 22)] == [f"{n}\n" for n in range(10, 22)]
 
 
 def test_pool_of_writers_that_fails_leaves_no_half(days: Sandbox) -> None:

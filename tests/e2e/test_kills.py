@@ -343,3 +343,14 @@ def test_dynamic_job_that_ended_before_the_kill_is_not_run_again(box: Sandbox) -
     assert box.ran() == ["slow", "slow", "split"]
     assert not box.exists("parts/c.csv")
     box.nothing_to_do()
+
+
+def test_what_waits_for_an_interrupted_job_is_not_called_up_to_date(box: Sandbox) -> None:
+    box.ductfile(WAITS + '\n[step.last]\ninputs = "slow.txt"\ntargets = "last.txt"\nrun = "cp {input} {target}"\n')
+    process = box.start("build")
+    wait_for(lambda: box.started("slow"), "the start of slow")
+    process.send_signal(signal.SIGINT)
+    result = box.finish(process, timeout=20)
+    assert result.code == 130
+    assert "1 job skipped" in result.err or "1 skipped" in result.err
+    assert "up to date" not in result.err

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -233,6 +234,8 @@ class Trial:
         code = self.duct("build", f"-j{slots}")
         self.check(code == 0, f"exit {code}")
         ran = self.ran(leftovers=0 if everything else slots)
+        started = re.findall(r"^\[ *\d+/\d+\] (.*?): ", self.duct.err, re.MULTILINE)
+        self.check(len(started) == len(set(started)), f"started twice in one build: {sorted(started)}")
         self.check(least <= ran <= most, f"at least {sorted(least)}\nat most {sorted(most)}\nran {sorted(ran)}")
         self.check(len(ran - least) <= slots, f"more than the running jobs ran again: {sorted(ran - least)}")
         self.model = all_remembered
