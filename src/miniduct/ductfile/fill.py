@@ -174,7 +174,7 @@ def _is_local(spot: Spot, text: str) -> bool:
 
 def normal(spot: Spot, text: str, root: str) -> str | None:
     """The canonical form of a key; None, with a mistake on the list, where there is none."""
-    if "\0" in text or not _on_disk(text):
+    if not is_path(text):
         spot.wrong("has a key that no file can be named by", facts=(shown(text),))
         return None
     rooted = text.startswith("/")
@@ -213,7 +213,10 @@ def _parts(text: str) -> list[str] | None:
     return parts
 
 
-def _on_disk(text: str) -> bool:
+def is_path(text: str) -> bool:
+    """Can a file be named by this text?"""
+    if "\0" in text:
+        return False
     if text.isascii():
         return True
     try:

@@ -16,7 +16,7 @@ from ..text import escaped, nearest
 from . import remarks, tables, values
 from .checks import check, keys_of
 from .drafts import RESERVED, Draft, Scope, settings_of
-from .fill import Base, fill
+from .fill import Base, fill, is_path
 from .foreach import Today
 from .source import Source, Spot, kind, scalar, source_of
 from .wanted import wanted
@@ -255,6 +255,9 @@ class _Reader:
     def _include(self, spot: Spot, value: object, scope: Scope, path: str, chain: tuple[str, ...]) -> None:
         for written, place in values.texts(spot, value) or ():
             text = fill(place, written, scope.vars)
+            if not is_path(text):
+                place.say(f'cannot include "{escaped(text)}": no file can have this name')
+                continue
             full = os.path.normpath(os.path.join(os.path.dirname(path), text))
             real = os.path.realpath(full)
             if real in map(os.path.realpath, chain):

@@ -5,14 +5,18 @@ from __future__ import annotations
 import datetime
 import json
 import tempfile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from miniduct import ductfile
 from miniduct.ductfile import tables
 from miniduct.errors import DuctfileError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PIECES = [
     *(
@@ -162,3 +166,12 @@ def test_any_values_are_read_or_told(document: dict[str, Any]) -> None:
                 assert all(line.isprintable() for line in str(mistake).split("\n"))
         else:
             assert project.steps
+
+
+def test_include_that_no_file_can_be_named_by_is_a_mistake(tmp_path: Path) -> None:
+    """Found by the test above: a NUL that comes by way of a var."""
+    path = tmp_path / "Ductfile"
+    path.write_text('include = "{day}/Ductfile"\n[vars]\nday = "\\u0000"\n')
+    with pytest.raises(DuctfileError, match="no file can have this name") as caught:
+        ductfile.read(str(path), sets={}, environ={}, today=datetime.date(2026, 1, 5), shown_as="Ductfile")
+    assert caught.value.mistakes[0].line == 1
