@@ -9,6 +9,7 @@ Every step reads sources or steps before it, and has a folder of its own for its
 
 from __future__ import annotations
 
+import inspect
 import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -23,7 +24,8 @@ class Step:
 
     `kind`: "map" (a wildcard), "collect" (a wildcard that the target does not name), "merge" (a glob), "foreach", "plain", "dynamic" (a glob as
     target), "folder" (a folder as target), "group". `reads` are slots: a literal key, a pattern `folder/{x}.ending`, a glob, or `step:NAME`.
-    `op` is one of OPS. `direct`: the command writes to the target's own path.
+    `op` is one of OPS. `direct`: the command writes to the target's own path. `way`: "run", "batch" (at most `size` jobs in a command) or
+    "python" (a function of MODULE, whose helper has the constant `mark`; only there does it count).
     """
 
     name: str
@@ -36,6 +38,14 @@ class Step:
     two: bool = False
     direct: bool = False
     values: tuple[str, ...] = ()
+    way: str = "run"
+    size: int = 1
+    mark: str = ""
+
+    @property
+    def wildcard(self) -> str | None:
+        """The name that tells the jobs of the step apart."""
+        return {"map": "x", "foreach": "x", "collect": "g"}.get(self.kind)
 
     @property
     def dynamic(self) -> bool:
@@ -47,6 +57,9 @@ UNORDERED = ("first", "count", "const", "least")
 
 OPS = ("cat", *UNORDERED)
 """What a command may do; "tree" besides, for readers of a folder."""
+
+ENUMERABLE = ("map", "collect", "foreach", "merge", "plain")
+"""The kinds whose steps may have any `way`."""
 
 
 def lines(data: bytes) -> list[bytes]:
@@ -89,6 +102,75 @@ def parts(tag: str, inputs: list[bytes]) -> Files:
     return made
 
 
+WORK = f"""
+import os
+import sys
+
+{inspect.getsource(lines)}
+{inspect.getsource(apply)}
+def told_to_fail(name):
+    with open(os.environ["RUNS"], "ab") as log:
+        log.write(os.fsencode(name) + b"\\0")
+    return os.path.exists(os.path.join(os.environ["FAILS"], name))
+
+def read(paths):
+    return [open(path, "rb").read() for path in paths]
+
+def write(path, data):
+    with open(path, "wb") as target:
+        target.write(b"half")
+        target.flush()
+        target.seek(0)
+        target.truncate()
+        target.write(data)
+"""
+"""What the module of functions and the program for batches have in common."""
+
+MODULE = f"""from __future__ import annotations
+{WORK}
+import tool
+
+def by_x(inputs, targets, params, x):
+    made(f"{{params['step']}}/{{x}}", inputs, targets, params)
+
+def by_g(inputs, targets, params, g):
+    made(f"{{params['step']}}/{{g}}", inputs, targets, params)
+
+def plain(inputs, targets, params):
+    made(f"{{params['step']}}/", inputs, targets, params)
+
+def made(name, inputs, targets, params):
+    tag = params["tag"]
+    if told_to_fail(name):
+        write(targets[0], b"half")
+        sys.exit(9)
+    write(targets[0], apply(params["op"], tag, read(inputs)) + tool.MARK.encode() + b"\\n")
+    for path in targets[1:]:
+        write(path, tag.encode() + b"\\n")
+"""
+
+PROGRAM = f"""from __future__ import annotations
+import json
+{WORK}
+manifest, step, op, tag = sys.argv[1:]
+with open(manifest) as rows:
+    jobs = [json.loads(row) for row in rows]
+for job in jobs:
+    if told_to_fail(step + "/" + "".join(job["values"].values())):
+        write(job["targets"][0], b"half")
+        sys.exit(9)
+    contents = [apply(op, tag, read(job["inputs"])), tag.encode() + b"\\n"]
+    for path, data in zip(job["targets"], contents):
+        write(path + ".half", data)
+        os.replace(path + ".half", path)
+"""
+
+
+def helper(mark: str) -> str:
+    """The module that the functions use."""
+    return f"MARK = {mark!r}\n"
+
+
 def ductfile(steps: list[Step]) -> str:
     """The steps as TOML."""
     return "\n".join(_entry(step) for step in steps)
@@ -104,9 +186,17 @@ def _entry(step: Step) -> str:
         text.append(f"foreach = {{ x = {_list(step.values)} }}")
     targets = target_texts(step)
     text.append(f"targets = {_list(targets)}")
-    if step.param is not None:
-        text.append(f"params = {{ level = {step.param} }}")
-    text.append(f"run = '''\n{_command(step, targets)}\n'''")
+    params = {} if step.param is None else {"level": str(step.param)}
+    if step.way == "python":
+        params |= {"step": f"'{step.name}'", "op": f"'{step.op}'", "tag": f"'{step.tag}'"}
+        text.append(f'python = "work:{f"by_{step.wildcard}" if step.wildcard else "plain"}"')
+    elif step.way == "batch":
+        text.append(f"batch = {step.size}")
+        text.append(f"run = 'python3 -IS \"$PROGRAM\" {{manifest}} {step.name} {step.op} {step.tag}'")
+    else:
+        text.append(f"run = '''\n{_command(step, targets)}\n'''")
+    if params:
+        text.append(f"params = {{ {', '.join(f'{name} = {value}' for name, value in params.items())} }}")
     return "\n".join([*text, ""])
 
 
@@ -119,12 +209,12 @@ def target_texts(step: Step) -> list[str]:
         return [f"{step.folder}/*.p"]
     if step.kind == "folder":
         return [f"{step.folder}/"]
-    stem = {"map": "{x}", "foreach": "{x}", "collect": "{g}"}.get(step.kind, "all")
+    stem = f"{{{step.wildcard}}}" if step.wildcard else "all"
     return [f"{step.folder}/{stem}.t", *([f"{step.folder}/second/{stem}.u"] if step.two else [])]
 
 
 def _command(step: Step, targets: list[str]) -> str:
-    name = {"map": "{x}", "foreach": "{x}", "collect": "{g}"}.get(step.kind, "''")
+    name = f"{{{step.wildcard}}}" if step.wildcard else "''"
     head = f'printf \'%s\\0\' {step.name}/{name} >> "$RUNS"\n[ ! -e "$FAILS/{step.name}"/{name} ] || exit 9\n'
     if step.dynamic:
         folder = step.folder if step.direct else "{target}"
@@ -279,7 +369,8 @@ class Model:
         step = job.step
         if step.dynamic:
             return {f"{step.folder}/{name}": data for name, data in parts(step.tag, inputs).items()}
-        contents = [apply(step.op, step.tag, inputs), step.tag.encode() + b"\n"]
+        mark = step.mark.encode() + b"\n" if step.way == "python" else b""
+        contents = [apply(step.op, step.tag, inputs) + mark, step.tag.encode() + b"\n"]
         return dict(zip(job.targets, contents))
 
     def _expand(self, step: Step, steps: list[Step], sources: Files, made: dict[str, list[str]]) -> list[Job]:
@@ -352,4 +443,5 @@ def _data(key: str, disk: Files) -> bytes:
 
 def _identity(job: Job) -> tuple[object, ...]:
     step = job.step
-    return (step.kind, step.op, step.tag, step.param, step.two, step.direct, step.folder)
+    mark = step.mark if step.way == "python" else None
+    return (step.kind, step.op, step.tag, step.param, step.two, step.direct, step.folder, mark)

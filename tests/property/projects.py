@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from oracle import OPS, UNORDERED, Files, Step, ductfile, target_texts
+from oracle import ENUMERABLE, MODULE, OPS, PROGRAM, UNORDERED, Files, Step, ductfile, helper, target_texts
 
 if TYPE_CHECKING:
     import random
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 NAMES = ["a1", "a2", "a3", "b1", "b2", "c d", "e'f", "$g", "-h", "ü"]
 WORDS = [b"ant\n", b"bee\n", b"cat\n", b"ape\n", b"bat\n", b"cow\n"]
 FOLDERS = ["raw", "in put"]
+CODE = ("Ductfile", "work.py", "tool.py")
+"""What a fresh copy needs beside the sources."""
+
+
+def data_files(box: Sandbox) -> Files:
+    """All files of a project that are neither the Ductfile nor modules."""
+    code = (*CODE, "unrelated.py")
+    return {key: data for key, data in box.tree().items() if key not in code and not key.startswith("__pycache__/")}
 
 
 class World:
@@ -27,6 +35,12 @@ class World:
         self.chance = chance
         self.fails = os.path.join(box.home, "fails")
         box.env["FAILS"] = self.fails
+        box.env["PROGRAM"] = os.path.join(box.home, "program.py")
+        with open(box.env["PROGRAM"], "w") as program:
+            program.write(PROGRAM)
+        self.mark = "m"
+        box.write("work.py", MODULE)
+        box.write("tool.py", helper(self.mark))
         self.sources: Files = {}
         self.steps: list[Step] = []
         self.removed: list[tuple[int, Step]] = []
@@ -56,8 +70,8 @@ class World:
         self.sources[key] = data
 
     def disk(self) -> Files:
-        """All files of the project but the Ductfile."""
-        return {key: data for key, data in self.box.tree().items() if key != "Ductfile"}
+        """All files of the project but the Ductfile and the modules."""
+        return data_files(self.box)
 
     # steps
 
@@ -84,6 +98,12 @@ class World:
         )
         if step.op == "tree" and step.kind != "plain":
             step.kind = "plain"
+        if step.kind in ENUMERABLE and step.op in OPS:
+            step.way = chance.choice(["run", "run", "batch" if step.wildcard else "run", "python"])
+        if step.way != "run":
+            step.direct = False
+            step.size = chance.randint(2, 5)
+            step.mark = self.mark
         return step
 
     def _reads(self, kind: str) -> tuple[list[str], bool]:
@@ -145,6 +165,10 @@ class World:
             (1, self.step_removed),
             (1, self.step_returned),
             (1, self.reformatted),
+            (1, self.batch_size),
+            (1, self.helper_code),
+            (1, self.helper_comment),
+            (1, self.unrelated_module),
         ]
         weights = [weight for weight, _ in edits]
         _, edit = self.chance.choices(edits, weights)[0]
@@ -318,6 +342,30 @@ class World:
         self.box.write(
             "Ductfile", "# again\n\n" + ductfile(self.steps).replace("\nrun = ", "\ndescription = 'x'\n\nrun  =  ")
         )
+        return "yes"
+
+    def batch_size(self) -> str:
+        steps = [step for step in self.steps if step.way == "batch"]
+        if not steps:
+            return ""
+        step = self.chance.choice(steps)
+        step.size = self.chance.randint(1, 6)
+        self.write()
+        return f"{step.name}.batch = {step.size}"
+
+    def helper_code(self) -> str:
+        self.mark = self.chance.choice("mno")
+        for step in [*self.steps, *(step for _, step in self.removed)]:
+            step.mark = self.mark
+        self.box.write("tool.py", helper(self.mark))
+        return self.mark
+
+    def helper_comment(self) -> str:
+        self.box.write("tool.py", f"# {self._words()!r}\n\n{helper(self.mark)}")
+        return "yes"
+
+    def unrelated_module(self) -> str:
+        self.box.write("unrelated.py", f"WORDS = {self._words()!r}\n")
         return "yes"
 
     # failures

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from oracle import Files, Model, Outcome
-from projects import World
+from projects import CODE, World, data_files
 
 from support import Sandbox, decoded
 
@@ -146,8 +146,7 @@ class Trial:
 
     def _name(self, job: dict[str, Any]) -> str:
         (step,) = (step for step in self.world.steps if step.name == job["step"])
-        wildcard = {"map": "x", "foreach": "x", "collect": "g"}.get(step.kind)
-        return f"{step.name}/{job['values'][wildcard] if wildcard else ''}"
+        return f"{step.name}/{job['values'][step.wildcard] if step.wildcard else ''}"
 
     def failing_build(self) -> None:
         """A build in which some jobs fail: with `-k` all others go on, and what ended is remembered."""
@@ -161,7 +160,9 @@ class Trial:
         self.world.story.append(f"--- build -k, in which these fail: {sorted(failing)}")
         expected = self.world.disk()
         blind = any(
-            job.step.dynamic for job in outcome.jobs if job.name in failing or self._behind(job.name, failing, outcome)
+            job.step.dynamic or job.step.way == "batch"
+            for job in outcome.jobs
+            if job.name in failing or self._behind(job.name, failing, outcome)
         )
         keep_going = self.chance.random() < 0.7
         code = self.duct("build", *(["-k"] if keep_going else []), "-j2")
@@ -210,18 +211,21 @@ class Trial:
         self.same_files(expected)
 
     def killed_build(self) -> None:
-        """A build that is killed at some moment, and the one after it."""
+        """A build that is killed at some moment, or loses its commands, and the one after it."""
         self.world.story.append("--- build, killed")
         before = self.world.disk()
         slots = self.chance.choice([1, 2, 4])
         process = self.box.start("build", f"-j{slots}")
         time.sleep(self.chance.uniform(0.03, 0.3))
-        everything = self.chance.random() < 0.5
-        if everything:
+        target = self.chance.choice(["everything", "duct", "commands"])
+        if target == "everything":
             self.box.kill_everything()
-        process.send_signal(signal.SIGKILL)
+        elif target == "commands":
+            self._kill_commands_of(process.pid)
+        if target != "commands":
+            process.send_signal(signal.SIGKILL)
         self.box.finish(process)
-        if not everything:
+        if target == "duct":
             self._wait_for_leftovers()
         logged = self.ran()
         none_remembered, all_remembered = self.model.copy(), self.model.copy()
@@ -233,14 +237,22 @@ class Trial:
         least = all_remembered.build(self.world.steps, self.world.sources, expected).ran
         code = self.duct("build", f"-j{slots}")
         self.check(code == 0, f"exit {code}")
-        ran = self.ran(leftovers=0 if everything else slots)
+        running = slots * max(step.size if step.way == "batch" else 1 for step in self.world.steps)
+        ran = self.ran(leftovers=running if target == "duct" else 0)
         started = re.findall(r"^\[ *\d+/\d+\] (.*?): ", self.duct.err, re.MULTILINE)
         self.check(len(started) == len(set(started)), f"started twice in one build: {sorted(started)}")
         self.check(least <= ran <= most, f"at least {sorted(least)}\nat most {sorted(most)}\nran {sorted(ran)}")
-        self.check(len(ran - least) <= slots, f"more than the running jobs ran again: {sorted(ran - least)}")
+        self.check(len(ran - least) <= running, f"more than the running jobs ran again: {sorted(ran - least)}")
         self.model = all_remembered
         self.same_files(expected)
         self.nothing(expected)
+
+    def _kill_commands_of(self, duct: int) -> None:
+        """All commands and workers as they are now, and not the duct that waits for them: its build fails, or was over."""
+        for pid in self.box.processes():
+            if pid != duct:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     def _wait_for_leftovers(self) -> None:
         """Sometimes the commands that lost their duct end before the next one looks, sometimes not."""
@@ -254,13 +266,14 @@ class Trial:
     def clean_build(self) -> None:
         """A fresh copy of the sources, built at once, gives the same targets; anything else must be an orphan."""
         fresh = Sandbox(os.path.join(self.box.home, "fresh"))
-        fresh.env["FAILS"] = self.world.fails
+        fresh.env |= {name: self.box.env[name] for name in ("FAILS", "PROGRAM")}
         fresh.files(dict(self.world.sources))
-        shutil.copyfile(self.box.path("Ductfile"), fresh.path("Ductfile"))
+        for name in CODE:
+            shutil.copyfile(self.box.path(name), fresh.path(name))
         duct = Inside(fresh)
         code = duct("build", "-j2")
         self.check(code == 0, f"clean build: exit {code}\n{duct.err}")
-        clean = {key: data for key, data in fresh.tree().items() if key != "Ductfile"}
+        clean = data_files(fresh)
         here = self.world.disk()
         self.check({key: here.get(key) for key in clean} == clean, "not what a clean build gives")
         orphans = here.keys() - clean.keys()
