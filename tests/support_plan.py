@@ -93,7 +93,7 @@ def step(
         Location("Ductfile", line),
         inputs=slots(inputs, line),
         targets=slots(targets, line),
-        run=None if group else Run("true"),
+        run=None if group or "call" in settings else Run("true"),
         foreach=foreach,
         **settings,
     )

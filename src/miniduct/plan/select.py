@@ -254,7 +254,7 @@ class _Chosen:
 
     def may_match(self, text: str) -> bool:
         """Could a target of a step match this glob, though none does now?"""
-        slots = (slot for step in self.plan.steps if step.run is not None for slot in step.targets)
+        slots = (slot for step in self.plan.steps if not step.group for slot in step.targets)
         return any(may_give(key_pattern(slot.text, target=True), glob(text)) for slot in slots)
 
     def _near(self, target: str, standing: str) -> list[str]:

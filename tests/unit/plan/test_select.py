@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from miniduct.errors import PlanError, UsageError
-from miniduct.model import Location
+from miniduct.model import Call, Location
 from miniduct.plan.select import select
 from support_plan import plan, project, step
 
@@ -120,6 +120,12 @@ def test_a_glob_of_the_default_that_may_match_some_day_is_a_warning(made: Plan) 
     )
     found = select(made, default, [], ".")
     assert (found.jobs, found.idle) == ([0, 1], ['Ductfile:4: "default" names "out/x*.csv", which matches nothing'])
+
+
+def test_a_glob_of_the_default_may_match_what_a_function_makes_some_day() -> None:
+    plans = plan(step("clean", "raw/{n}.csv", "out/{n}.csv", call=Call("work", "clean")))
+    default = project(*plans.steps, default=(("out/*.csv", Location("Ductfile", 1)),))
+    assert select(plans, default, [], ".").idle == ['Ductfile:1: "default" names "out/*.csv", which matches nothing']
 
 
 @pytest.mark.parametrize(
