@@ -102,6 +102,7 @@ class Launcher:
             attempt=attempt,
             argv=rendered.argv if rendered.script is None else space.script(rendered, step.cwd),
             call=rendered.call,
+            stdout=rendered.stdout,
             log=log,
             cwd=step.cwd,
             env=self._environment(number, max(counts)),

@@ -50,6 +50,7 @@ _SHOWS_ITS_TEXT = re.compile(
 """What lets a command see how its own text is laid out; such a text is its own normal form."""
 
 _DIRECT = re.compile(r"[ \t\n]*[A-Za-z0-9_@%+:,./\0-]+(?:[ \t]+[A-Za-z0-9_@%+:,./=\0-]+)*[ \t\n]*")
+_REDIRECTED = re.compile(r"([^>]*[^> \t\n])[ \t]+>[ \t]*\0[ \t\n]*")
 _BUILTINS = KEYWORDS | _words(
     "alias bg bind break builtin caller cd command compgen complete compopt continue declare dirs disown enable eval exec exit export fc fg"
     " getopts hash help history jobs kill let local logout mapfile popd printf pushd pwd read readarray readonly return set shift shopt"
@@ -98,8 +99,9 @@ class Word(NamedTuple):
 class Lexed(NamedTuple):
     """A command's text as a shell reads it.
 
-    `pieces` in turn give the text; `commands` are its simple commands; `direct` is set where the text has no shell syntax at all; `normal` is its
-    normal form; `mistakes` are messages with their start and end in the text (the pieces are of no use if there are any).
+    `pieces` in turn give the text; `commands` are its simple commands; `direct` is set where the text has no shell syntax at all, `redirected`
+    where it has none but `> {placeholder}` at its end; `normal` is its normal form; `mistakes` are messages with their start and end in the text
+    (the pieces are of no use if there are any).
     """
 
     pieces: tuple[str | Spot, ...]
@@ -107,6 +109,7 @@ class Lexed(NamedTuple):
     direct: bool
     normal: str
     mistakes: Mistakes
+    redirected: bool = False
 
 
 def lex(text: str, shell: Sequence[str] | None = None) -> Lexed:
@@ -119,7 +122,15 @@ def lex(text: str, shell: Sequence[str] | None = None) -> Lexed:
     lexer.read()
     mistakes = sorted(lexer.mistakes, key=lambda mistake: mistake[1])
     pieces = () if mistakes else lexer.pieces()
-    return Lexed(pieces, tuple(lexer.commands), _is_direct(source.flat, lexer), lexer.normal(), mistakes)
+    redirected = _REDIRECTED.fullmatch(source.flat)
+    return Lexed(
+        pieces,
+        tuple(lexer.commands),
+        direct=not mistakes and _is_direct(source.flat),
+        normal=lexer.normal(),
+        mistakes=mistakes,
+        redirected=not mistakes and redirected is not None and _is_direct(redirected[1]),
+    )
 
 
 def check_command(text: str, shell: Sequence[str] | None = None) -> Mistakes:
@@ -177,10 +188,8 @@ def shell_name(shell: Sequence[str] | None) -> str:
     return names[0]
 
 
-def _is_direct(flat: str, lexer: _Lexer) -> bool:
-    if lexer.mistakes or not _DIRECT.fullmatch(flat):
-        return False
-    return flat.split(maxsplit=1)[0] not in _BUILTINS
+def _is_direct(flat: str) -> bool:
+    return _DIRECT.fullmatch(flat) is not None and flat.split(maxsplit=1)[0] not in _BUILTINS
 
 
 def _tidy(kept: Sequence[tuple[str, bool]]) -> str:

@@ -803,3 +803,43 @@ def test_what_lies_in_a_folder_made_as_a_whole_is_read_after_it_was_made(box: Sa
     assert box.read("o") == "3\n3\n3\n"
     assert box.read("c/3") == "3\n"
     box.nothing_to_do()
+
+
+@pytest.fixture
+def shells(box: Sandbox) -> Sandbox:
+    """A project whose bash says when it is started."""
+    box.write("bin/bash", '#!/bin/sh\necho started >> "$SHELLS"\nexec /bin/bash "$@"\n')
+    os.chmod(box.path("bin/bash"), 0o755)
+    box.env["PATH"] = box.path("bin") + os.pathsep + box.env["PATH"]
+    box.env["SHELLS"] = os.path.join(box.home, "shells")
+    box.files({"raw/1": "b\na\n", "raw/2": "d\n", "sub/note": ""})
+    return box
+
+
+def test_output_into_the_target_starts_no_shell(shells: Sandbox) -> None:
+    step = '[step.sort]\ninputs = "raw/*"\ntargets = "out/all"\nrun = "sort {inputs} > {target}"\n'
+    shells.ductfile(step)
+    shells.build()
+    assert shells.read("out/all") == "a\nb\nd\n"
+    assert not os.path.exists(shells.env["SHELLS"])
+    shells.nothing_to_do()
+    shells.ductfile(step + 'cwd = "sub"\n')
+    shells.build("--force")
+    assert shells.read("out/all") == "a\nb\nd\n"
+    assert not os.path.exists(shells.env["SHELLS"])
+    shells.ductfile(step.replace("sort {inputs}", "cat {inputs} | sort"))
+    shells.build()
+    assert os.path.exists(shells.env["SHELLS"])
+
+
+def test_a_command_that_fails_while_its_output_goes_to_the_target_leaves_the_old_one(shells: Sandbox) -> None:
+    shells.ductfile('[step.s]\ninputs = "raw/1"\ntargets = "out/s"\nrun = "sort {input} > {target}"\n')
+    shells.build()
+    shells.ductfile('[step.s]\ninputs = "raw/1"\ntargets = "out/s"\nrun = "sort {input} missing > {target}"\n')
+    failed = shells.expect(1)
+    assert "missing" in failed.out + failed.err
+    assert shells.read("out/s") == "a\nb\n"
+    shells.ductfile('[step.s]\ninputs = "raw/1"\ntargets = "out/s"\nrun = "no-such-program {input} > {target}"\n')
+    assert 'the command "no-such-program" is not found' in shells.expect(1).err
+    assert shells.read("out/s") == "a\nb\n"
+    assert not os.path.exists(shells.env["SHELLS"])

@@ -162,6 +162,32 @@ def test_only_plain_words_need_no_shell(text: str, direct: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "redirected"),
+    [
+        ("sort {input} > {target}", True),
+        ("sort {inputs} >{target}\n", True),
+        ("sort {input}", False),
+        ("sort {input} 2> {target}", False),
+        ("sort {input}> {target}", False),
+        ("sort {input} >> {target}", False),
+        ("sort {input} > {target}.part", False),
+        ("sort {input} > {target} -u", False),
+        ("sort {input} > x > {target}", False),
+        ("sort < {input} > {target}", False),
+        ("sort {input} | uniq > {target}", False),
+        ("sort {input}\n > {target}", False),
+        ("sort *.txt > {target}", False),
+        ("printf x > {target}", False),
+        ("> {target}", False),
+        ('sort {input} > "{target}"', False),
+    ],
+)
+def test_output_into_a_placeholder_needs_no_shell_if_nothing_else_does(text: str, redirected: bool) -> None:
+    lexed = lex(text)
+    assert (lexed.redirected, lexed.direct, lexed.mistakes) == (redirected, text == "sort {input}", [])
+
+
+@pytest.mark.parametrize(
     ("text", "same"),
     [
         ("\n  echo   a\tb  \n\n\n  echo c   # why\n# more\n", "echo a b\necho c"),

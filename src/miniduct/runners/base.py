@@ -26,10 +26,11 @@ class Invocation(NamedTuple):
 class Task:
     """One attempt of one job, ready to be started.
 
-    `argv` is executed without a shell of its own (the shell, where one is needed, is its first word), or `call` is called. `env` is the whole
-    environment, or None for the runner's own. `cwd` is "." or a folder relative to the runner's. `log` is the path that the output (stdout and
-    stderr together) goes to; it is appended to where `append` is set; no file is left there if there was no output. `timeout` is in seconds.
-    `mask` holds byte strings that must not reach the log (each is replaced by `***`).
+    `argv` is executed without a shell of its own (the shell, where one is needed, is its first word), or `call` is called. The standard output goes
+    to the file `stdout`, made anew, where that is set (relative to `cwd`). `env` is the whole environment, or None for the runner's own. `cwd` is
+    "." or a folder relative to the runner's. `log` is the path that the output (stdout and stderr together) goes to; it is appended to where
+    `append` is set; no file is left there if there was no output. `timeout` is in seconds. `mask` holds byte strings that must not reach the log
+    (each is replaced by `***`).
     """
 
     attempt: int
@@ -41,6 +42,7 @@ class Task:
     append: bool = False
     mask: tuple[bytes, ...] = field(default=())
     call: Invocation | None = None
+    stdout: str | None = None
 
 
 @dataclass(frozen=True)

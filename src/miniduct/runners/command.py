@@ -44,7 +44,7 @@ _LISTS = ("inputs", "targets", "params")
 
 class Rendered(NamedTuple):
     """A job's command. `argv` is executed; where `script` is set, it is to be written to a file first, whose path is then appended to `argv`.
-    Where `call` is set, a function is called instead.
+    Where `stdout` is set, that file takes the standard output. Where `call` is set, a function is called instead.
 
     `words` identify the command, however it is written in the Ductfile; `shown` is what a user can repeat by hand.
     """
@@ -54,6 +54,7 @@ class Rendered(NamedTuple):
     shown: str
     script: str | None = None
     call: Invocation | None = None
+    stdout: str | None = None
 
 
 class _Place(NamedTuple):
@@ -77,6 +78,8 @@ class CommandTemplate:
         self._where = str(step.run_location or step.location)
         self._wildcards = _wildcards(step)
         self._list_elements: list[list[str | _Place]] = []
+        self._sink: _Place | None = None
+        """The target that takes the output, where that is all that a shell would do."""
         self._text: list[str | _Place] = []
         self._normal: list[str | _Place] = []
         self.direct = run.text is None
@@ -101,11 +104,24 @@ class CommandTemplate:
         self.direct = lexed.direct and not shell
         if self.direct:
             self._list_elements = _split_words(self._text)
-        elif lexed.normal == text:
+            return
+        if lexed.redirected and not shell:
+            self._redirect()
+        if lexed.normal == text:
             self._normal = self._text
         else:
             again = lex(lexed.normal, shell)
             self._normal = self._places(lexed.normal, again.pieces, program_spots(again.commands))
+
+    def _redirect(self) -> None:
+        """Take the text apart into the words before its `>` and the target after it, which is staged, so no pipe or device."""
+        *before, place = self._text if not isinstance(self._text[-1], str) else self._text[:-1]
+        if isinstance(place, str) or place.spot.placeholder.name not in ("target", "targets"):
+            return
+        sign = before.pop()
+        assert isinstance(sign, str)
+        self._list_elements = _split_words([*before, sign.rstrip(" \t").removesuffix(">")])
+        self._sink = place
 
     def _compile_list(self, elements: Sequence[str]) -> None:
         words: list[Word] = []
@@ -171,16 +187,14 @@ class CommandTemplate:
         """The command for a job's values: texts by name, `inputs` and `targets` as lists of (slot's name, paths), `params`, `manifest`.
 
         DuctError where a value cannot be written in its place, or where the command is longer than the system takes.
-        `shown`: is the text for the user wanted as well?
+        `shown`: are the text for the user and what identifies the command wanted as well, or only what starts it?
         """
-        if self._elements:
-            argv: list[str] = []
-            for element in self._elements:
-                if isinstance(element, str):
-                    argv.append(element)
-                else:
-                    argv += self._words(element, values)
-            self._check_size(argv)
+        if self._sink is not None and not shown:
+            sinks = self._values(self._sink, values)
+            if len(sinks) == 1:
+                return Rendered(self._argv(values), [], "", stdout=sinks[0])
+        elif self._elements and self._sink is None:
+            argv = self._argv(values)
             return Rendered(argv, argv, " ".join(map(shown_word, argv)) if shown else "")
         script = "".join([part if isinstance(part, str) else self._written(part, values) for part in self._text])
         normal = script
@@ -192,6 +206,17 @@ class CommandTemplate:
         if len(text) * 4 >= ARGUMENT_LIMIT and len(os.fsencode(text)) >= ARGUMENT_LIMIT:
             return Rendered(self._file_shell(), words, script.strip("\n"), script)
         return Rendered([*self._shell, text], words, script.strip("\n"))
+
+    def _argv(self, values: Mapping[str, Any]) -> list[str]:
+        """The words of a command that needs no shell."""
+        argv: list[str] = []
+        for element in self._elements:
+            if isinstance(element, str):
+                argv.append(element)
+            else:
+                argv += self._words(element, values)
+        self._check_size(argv)
+        return argv
 
     def _written(self, place: _Place, values: Mapping[str, Any]) -> str:
         """The text for a place in a shell's text."""

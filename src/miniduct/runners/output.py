@@ -19,19 +19,27 @@ _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
 class Output:
-    """An open file that one job at a time writes to. `path` is None where it has no name; `actions` are those of `posix_spawn`."""
+    """An open file that one job at a time writes to. `path` is None where it has no name; `actions_with` gives those of `posix_spawn`."""
 
-    __slots__ = ("actions", "fd", "number", "path")
+    __slots__ = ("_actions", "fd", "number", "path")
 
     def __init__(self, number: int, path: str | None, fd: int) -> None:
         self.number = number
         self.path = path
         self.fd = fd
-        self.actions: list[Any] = [
-            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_DUP2, fd, 1),
-            (os.POSIX_SPAWN_DUP2, fd, 2),
-        ]
+        self._actions = _actions(fd, fd)
+
+    def actions_with(self, stdout: int) -> list[Any]:
+        """What a started command does with its standard streams: the output goes to `stdout`, the errors to this file."""
+        return self._actions if stdout == self.fd else _actions(stdout, self.fd)
+
+
+def _actions(stdout: int, stderr: int) -> list[Any]:
+    return [
+        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, stdout, 1),
+        (os.POSIX_SPAWN_DUP2, stderr, 2),
+    ]
 
 
 class Outputs:

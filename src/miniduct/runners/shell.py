@@ -21,7 +21,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from .base import Done, Lost
-from .output import Outputs
+from .output import Outputs, above_standard
 from .processes import Family, end_leftovers, group_alive
 
 if TYPE_CHECKING:
@@ -42,7 +42,13 @@ _DEFAULTS = [
 ]
 """Signals that Python, or whoever started duct, may ignore, and that commands count on."""
 
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+
+
+class NotWritableError(Exception):
+    """The file that a command's standard output should go to cannot be opened."""
 
 
 class _Job:
@@ -121,7 +127,7 @@ class LocalRunner:
         job = _Job(task, output, started)
         try:
             job.pid = self._start(task, output)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, NotWritableError) as error:
             self._outputs.drop(output)
             self._not_started(task, *_why_not(task, error))
             return
@@ -187,12 +193,26 @@ class LocalRunner:
 
     def _start(self, task: Task, output: Output) -> int:
         """The process number of the started command. OSError, ValueError."""
+        if task.stdout is None:
+            return self._start_writing(task, output, output.fd)
+        try:
+            sink = above_standard(os.open(os.path.join(task.cwd, task.stdout), _WRITE, 0o666))
+        except OSError as error:
+            if not os.path.isdir(task.cwd):
+                raise
+            raise NotWritableError(f"{task.stdout} cannot be written: {error.strerror}") from None
+        try:
+            return self._start_writing(task, output, sink)
+        finally:
+            os.close(sink)
+
+    def _start_writing(self, task: Task, output: Output, stdout: int) -> int:
         argv = list(task.argv)
         environment = self._environment(task.env)
         program = self._program(argv[0], environment)
         for attempt in range(6):
             try:
-                return self._spawn(program, argv, environment, task.cwd, output)
+                return self._spawn(program, argv, environment, task.cwd, output, stdout)
             except OSError as error:
                 if error.errno == errno.ENOEXEC and program != "/bin/sh" and _is_text(task.cwd, program):
                     # A script without `#!`: shells run it themselves, so a command that needs no shell must do the same.
@@ -207,14 +227,16 @@ class LocalRunner:
         raise OSError(errno.ETXTBSY, os.strerror(errno.ETXTBSY), program)
 
     @staticmethod
-    def _spawn(program: str, argv: list[str], environment: dict[bytes, bytes], cwd: str, output: Output) -> int:
+    def _spawn(
+        program: str, argv: list[str], environment: dict[bytes, bytes], cwd: str, output: Output, stdout: int
+    ) -> int:
         if cwd in (".", ""):
             try:
                 return os.posix_spawn(
                     program,
                     argv,
                     environment,
-                    file_actions=output.actions,
+                    file_actions=output.actions_with(stdout),
                     setsid=True,
                     setsigmask=(),
                     setsigdef=_DEFAULTS,
@@ -227,7 +249,7 @@ class LocalRunner:
             cwd=cwd,
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=output.fd,
+            stdout=stdout,
             stderr=output.fd,
             start_new_session=True,
             close_fds=False,
@@ -461,8 +483,10 @@ def _is_text(cwd: str, program: str) -> bool:
         return False
 
 
-def _why_not(task: Task, error: OSError | ValueError) -> tuple[int, str]:
+def _why_not(task: Task, error: OSError | ValueError | NotWritableError) -> tuple[int, str]:
     """The exit code and the words for a command that could not be started."""
+    if isinstance(error, NotWritableError):
+        return 1, str(error)
     if not isinstance(error, OSError):
         return NOT_STARTED, f"the command cannot be started: {error}"
     word = task.argv[0]

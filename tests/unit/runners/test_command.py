@@ -387,6 +387,23 @@ def test_hostile_paths_are_arguments_of_a_direct_command() -> None:
         assert template.render(values(x=value)).argv == ["printenv", value]
 
 
+def test_output_into_a_target_is_no_work_for_a_shell() -> None:
+    template = compile_command(step("sort -u {inputs} > {target}"))
+    about = values(["a", "-b"], ["stage/t"])
+    rendered = template.render(about, shown=False)
+    assert (rendered.argv, rendered.stdout) == (["sort", "-u", "a", "./-b"], "stage/t")
+    told = template.render(about)
+    assert told.words[-1] == told.shown == "sort -u a ./-b > stage/t"
+    assert template.uses(0)
+
+
+@pytest.mark.parametrize("text", ["sort {inputs} > {x}", "sort {inputs} > {input}", "sort {inputs} > {targets}"])
+def test_output_into_anything_but_one_target_is_work_for_a_shell(text: str) -> None:
+    rendered = compile_command(step(text)).render(values(["a"], ["t", "u"], x="y"), shown=False)
+    assert rendered.stdout is None
+    assert rendered.argv[-1].startswith("sort a > ")
+
+
 def sandboxed(template: CommandTemplate, value: str, folder: Path) -> None:
     """Run, with no program to be found, and see that the value was not."""
     try:
