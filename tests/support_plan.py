@@ -9,7 +9,7 @@ from miniduct.plan.expand import expand
 from miniduct.stores.base import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from miniduct.plan.columns import Plan
 
@@ -49,6 +49,12 @@ class Disk:
         folder, _, name = key.rpartition("/")
         folder = folder or ("/" if key.startswith("/") else "")
         return Stamp(0, 0, 0, 1) if self.folders.get(folder, {}).get(name) is False else None
+
+    def matches(self, prefix: str, *, deep: bool) -> Sequence[str]:  # noqa: ARG002  a disk has no remote keys
+        return []
+
+    def ask(self, keys: Iterable[str]) -> None:
+        pass
 
     def fingerprint(self, key: str) -> bytes | None:
         return bytes(32) if self.stat(key) else None

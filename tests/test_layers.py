@@ -33,7 +33,7 @@ LAYERS = [
     ("modules", "shell"),
     ("template",),
     ("model",),
-    ("errors", "text"),
+    ("errors", "keys", "text"),
 ]
 
 PURE = {

@@ -22,6 +22,8 @@ from . import tree
 from .base import Entry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from .base import Store
 
 LARGE = 4 << 20
@@ -95,6 +97,12 @@ class LocalStore:
             return None
         word = tree.word
         return Stamp(found.st_size, word(found.st_mtime_ns), word(found.st_ctime_ns), found.st_ino & tree.WORD)
+
+    def matches(self, prefix: str, *, deep: bool) -> Sequence[str]:  # noqa: ARG002  no remote keys are here
+        return []
+
+    def ask(self, keys: Iterable[str]) -> None:
+        """Nothing to find out: a look at a file costs no request."""
 
 
 def fingerprint(path: str) -> bytes | None:

@@ -18,6 +18,8 @@ from ..text import shown
 from .base import Entry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from .base import Store
 
 START = 1_700_000_000_000_000_000
@@ -160,6 +162,12 @@ class MemoryStore:
         self._check("list", folder)
         there = self._folders.get(folder)
         return None if there is None else Stamp(0, there[0], there[0], there[1])
+
+    def matches(self, prefix: str, *, deep: bool) -> Sequence[str]:  # noqa: ARG002  no remote keys are here
+        return []
+
+    def ask(self, keys: Iterable[str]) -> None:
+        """Nothing to find out: a look at a file costs no request."""
 
     def _check(self, verb: str, key: str) -> None:
         if key in self.broken:

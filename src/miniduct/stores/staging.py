@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 from blake3 import blake3
 
 from ..errors import StoreError
+from ..keys import base_name, is_remote
 from ..model import FINGERPRINT_SIZE, Stamp
 from ..text import shown
 from .local import LocalStore, reason, refused
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 NOTHING: Mapping[str, str] = {}
-MIRRORS = ("stage", "stage-up", "stage-abs")
+MIRRORS = ("stage", "stage-up", "stage-abs", "stage-remote")
 MAGIC = re.compile(r"[*?[]")
 ESCAPED = re.compile(r"\[([*?[])\]")
 MOVED, COPIED, ABSENT, STRANGE, OTHERS = "moved", "copied", "absent", "strange", "others"
@@ -117,7 +118,12 @@ class Staging:
     # -- where things are ---------------------------------------------------------------------------------------------------------------
 
     def path(self, key: str) -> str:
-        """Where the command must write the key: the same path each time, with the key's own name. Nothing is made."""
+        """Where the command must write the key: the same path each time, with the key's own name. Nothing is made.
+
+        For a remote key its name is made harmless; from there it is published to its store, and nothing here does that.
+        """
+        if is_remote(key):
+            return f"{self.state}/stage-remote/{blake3(os.fsencode(key)).hexdigest(length=12)}/{base_name(key)}"
         cut = key.rfind("/", 0, -1) + 1
         folder = key[:cut]
         stage = self._stages.get(folder)
@@ -200,7 +206,7 @@ class Staging:
         if folder not in self._made:
             self._make(folder)
         folder = key[: key.rfind("/", 0, -1) + 1]
-        if folder not in self._made:
+        if folder not in self._made and not is_remote(key):
             self._make(folder)
         try:
             os.unlink(at)
@@ -653,6 +659,8 @@ class Staging:
         size = FINGERPRINT_SIZE
         moves = []
         for number, (key, stamp) in enumerate(zip(trace.targets, trace.target_stamps)):
+            if is_remote(key):
+                continue  # it was in its place before the journal told of it
             wanted = trace.target_fps[number * size : number * size + size]
             for at in self._staged_places(key):
                 if self._holds(at, stamp, wanted, trace.check):
