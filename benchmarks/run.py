@@ -19,6 +19,7 @@ import os
 import platform
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -198,6 +199,11 @@ def tools(jobs: int) -> list[Tool]:
     return [tool for tool in known if shutil.which(tool.version[0])]
 
 
+def _version(tool: Tool) -> str:
+    told = subprocess.run(tool.version, capture_output=True, text=True, check=True).stdout.split("\n")[0]
+    return next((word for word in told.split() if word[:1].isdigit()), told)
+
+
 def measure(command: Sequence[str]) -> Cost:
     """Run it to its end, output thrown away. RuntimeError where it fails."""
     program = shutil.which(command[0])
@@ -369,6 +375,7 @@ def main() -> None:
     finally:
         os.chdir(home)
         shutil.rmtree(top, ignore_errors=True)
+    print(", ".join(f"{tool.name} {_version(tool)}" for tool in found if tool.build))
     print(
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, -j{options.jobs}\n"
     )

@@ -53,8 +53,8 @@ class Engine:
         if self.error is not None:
             raise self.error
 
-    def locate(self, file: Any, directory: Any, _cwd: str, sets: Any) -> FakeWhere:
-        self.asked.append(("locate", file, directory, sets))
+    def locate(self, file: Any, directory: Any, _cwd: str, sets: Any, *, offline: bool = False) -> FakeWhere:
+        self.asked.append(("locate", file, directory, sets, *(["offline"] if offline else [])))
         return FakeWhere(self.root, standing=self.standing, sets=sets)
 
     def build(self, _where: FakeWhere, options: Any, reporter: Any) -> int:

@@ -20,7 +20,7 @@ LAYERS = [
     ("workspace", "publishing"),
     ("orphans",),
     ("judging",),
-    ("contents", "commands"),
+    ("contents", "commands", "remotes"),
     ("answers",),
     ("interrupts", "lock", "witness"),
     ("runners",),

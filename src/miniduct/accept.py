@@ -5,14 +5,11 @@ For a changed command that makes the same, and for targets brought from elsewher
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from .errors import UsageError
-from .model import Check
 from .survey import plan_ahead
 from .text import count, shown
-from .trace.record import Trace
 from .workspace import open_workspace
 
 if TYPE_CHECKING:
@@ -45,8 +42,7 @@ def accept(where: Where, targets: Sequence[str], *, wait: bool = True) -> list[J
             space.dirty.discard(job)
             if each.reasons:
                 space.judge.fingerprint_inputs(each)
-                space.traces.record(_trace(space, job, each.packed, run))
-                space.judge.drop(job)
+                space.take_for_made(job, each.packed, run, "accepted")
                 accepted.append(plan.job_name(job))
         space.save()
         return accepted
@@ -60,32 +56,3 @@ def _missing(space: Workspace, job: int) -> list[str]:
     plan = space.plan
     keys = [*plan.inputs(job), *plan.targets(job)]
     return [plan.names[key] for key in keys if space.contents.stamp(key) is None]
-
-
-def _trace(space: Workspace, job: int, packed: bytes, run: int) -> Trace:
-    plan, contents = space.plan, space.contents
-    number = plan.step_of(job)
-    step = plan.steps[number]
-    check = Check.CONTENT if step.check is Check.CONTENT else Check.MTIME
-    targets = plan.targets(job)
-    stamps = [contents.stamp(key) for key in targets]
-    return Trace(
-        id=plan.job_id(job),
-        step=step.name,
-        values=plan.values(job),
-        definition=space.digests[number],
-        command=space.commands.digest(job),
-        check=step.check.value,
-        inputs=[plan.names[key] for key in plan.inputs(job)],
-        input_fps=packed,
-        targets=[plan.names[key] for key in targets],
-        target_fps=b"".join(contents.fingerprint(key, check) or b"" for key in targets),
-        target_stamps=[stamp for stamp in stamps if stamp is not None],
-        run=run,
-        started=time.time(),
-        seconds=0.0,
-        attempts=0,
-        output=0,
-        log=None,
-        reasons=[("accepted", None, None, None)],
-    )

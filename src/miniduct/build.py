@@ -3,9 +3,9 @@
 A job goes through it like this; whatever happens at any moment, each target is the last good one, the new one, or none:
 
     ready ──judge──> up to date                          (settled: its readers are judged next)
-              └────> fingerprint inputs, stage, start ──> ended
+              └────> fetch remote inputs (no slot) ──> fingerprint inputs, stage, start ──> ended
     ended ──> a target missing, an exit code, a signal ──> discard, put back what was there, failed (or another attempt)
-        └───> fingerprint targets, write the trace to the journal, rename the targets into place, settled
+        └───> fingerprint targets, upload remote ones (no slot), write the trace to the journal, rename the targets into place, settled
 
 The journal line comes before the renames: after a kill between the two, the next start finds the staged files that the line describes and
 completes the renames. Jobs whose inputs come from a dynamic target wait for its maker; if its members changed, the steps are expanded
@@ -18,7 +18,8 @@ import heapq
 import os
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from . import events as ev
 from .errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, DuctError
@@ -28,8 +29,10 @@ from .plan.select import gone, select
 from .publishing import NotMadeError, Recording
 from .runners.base import Done, Lost
 from .scheduler import Scheduler, longest_paths
+from .stores.refusals import Changed
 from .survey import plan_ahead, survey, total
 from .text import count as count_of
+from .text import duration, shown
 from .trace.fingerprints import TICK_NS
 from .workspace import Workspace, open_workspace
 
@@ -47,6 +50,10 @@ if TYPE_CHECKING:
     from .survey import Round
     from .workspace import Where
 
+TRANSFERS = 32
+"""Transfers at once."""
+TRIES = 3
+"""How often an input may change between its judging and its fetching."""
 LARGE = 16 << 20
 """Bytes of targets from which on a thread reads them, so that the loop goes on."""
 LONGEST_LINE = 100_000
@@ -149,14 +156,11 @@ def _runner(space: Workspace, slots: int, grace: float) -> LocalRunner:
 
 
 @dataclass
-class Hashing:
-    """Targets that a thread is reading."""
+class Aside:
+    """Work that a thread does while the loop goes on, and what the loop does with its result."""
 
-    attempt: Attempt
-    done: Done
-    made: list[Made]
-    began_ns: int
-    future: Future[list[bytes]]
+    future: Future[Any]
+    then: Callable[[Future[Any]], None]
 
 
 def facts_of(error: DuctError | NotMadeError) -> list[str]:
@@ -183,6 +187,7 @@ class Builder:
     def build(self) -> int:
         space = self._space
         ahead = plan_ahead(space, self._options.targets, force=self._options.force)
+        self.tell_retries()
         _tell_warnings(space, self._reporter)
         jobs = total(ahead)
         run = 0
@@ -264,6 +269,14 @@ class Builder:
             hint="look at the steps whose targets hold a *: one of them makes other files each time",
         )
 
+    def tell_retries(self) -> None:
+        """Tell of what remote stores try again."""
+        retries = self._space.store.retries
+        while retries:
+            retry = retries.popleft()
+            facts = [retry.reason, f"try {retry.attempt} in {duration(retry.wait)}"]
+            self._tell(ev.Warned(f"cannot {retry.verb} {shown(retry.key)} yet", facts))
+
     # -- what the rounds share ----------------------------------------------------------------------------------------------------------
 
     def _tell(self, event: Event) -> None:
@@ -338,9 +351,16 @@ class Loop:
         space.judge.expect(sorted(ahead.jobs, key=lambda job: -priority[job]))
         self._verdicts: dict[int, Judged] = {}
         self._running: dict[int, list[Attempt]] = {}
-        self._hashing: list[Hashing] = []
+        self._aside: list[Aside] = []
+        self._fetches: dict[int, list[int]] = {}
+        """The remote inputs that are being fetched, each with the jobs that wait for it."""
+        self._lacking: dict[int, set[int]] = {}
+        """The jobs that wait for remote inputs, each with those that are still to come."""
+        self._refetched: dict[int, int] = {}
+        self._copying: dict[int, Attempt] = {}
         self._retries: list[tuple[float, int, int, Judged]] = []
         self._threads: ThreadPoolExecutor | None = None
+        self._transfers: ThreadPoolExecutor | None = None
         self._stopping = False
         self._asked = 0
         self._behind = {job for job in ahead.jobs if ahead.behind_dynamic(job)}
@@ -353,13 +373,15 @@ class Loop:
             while True:
                 self._heed_interrupts()
                 self._start_ready()
-                if not (self._running or self._hashing or self._retries):
+                if not (self._running or self._aside or self._retries):
                     break
                 self._wait()
         finally:
-            if self._threads is not None:
-                self._threads.shutdown(wait=True)
+            for threads in (self._threads, self._transfers):
+                if threads is not None:
+                    threads.shutdown(wait=True)
             self._totals.waiting = self._scheduler.unsettled
+            self._builder.tell_retries()
 
     # -- starting -----------------------------------------------------------------------------------------------------------------------
 
@@ -375,7 +397,7 @@ class Loop:
             if job_ is None:
                 return
             judged_ = self._verdicts.pop(job_, None) or self._judge(job_)
-            if judged_ is None:
+            if judged_ is None or self._fetch(judged_):
                 continue
             if not scheduler.fits(job_):
                 self._verdicts[job_] = judged_
@@ -402,7 +424,7 @@ class Loop:
                 break
             scheduler.pop()
             judged = self._verdicts.pop(job, None) or self._judge(job)
-            if judged is None:
+            if judged is None or self._fetch(judged):
                 continue
             room -= self._space.commands.names_length(job)
             if room < 0:
@@ -428,6 +450,8 @@ class Loop:
             return None
         if not judged.reasons:
             space.dirty.discard(job)
+            if judged.adopted:
+                space.take_for_made(job, judged.packed, self._run, "made elsewhere")
             space.judge.drop(job)
             self._scheduler.settle(job)
             if not again:
@@ -447,6 +471,9 @@ class Loop:
         if ready[0].job != holder:
             # Whoever failed before the start gave the slot back.
             self._scheduler.take(ready[0].job)
+        if self._plan.steps[self._plan.step_of(holder)].copy:
+            self._copy(ready[0])
+            return
         try:
             attempts = self._launcher.start(ready, self._tell, self._durations.get(ready[0].job))
         except DuctError as error:
@@ -455,6 +482,95 @@ class Loop:
                 self._fail_before(judged.job, error.what, facts_of(error), judged.reasons)
             return
         self._running[attempts[0].id] = attempts
+
+    # -- transfers ----------------------------------------------------------------------------------------------------------------------
+
+    def _in_thread(self, work: Callable[[], Any], then: Callable[[Future[Any]], None], *, transfer: bool) -> None:
+        """Have a thread do it, then go on with the result: transfers mostly wait, hashing does not."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        if transfer:
+            self._transfers = self._transfers or ThreadPoolExecutor(TRANSFERS, thread_name_prefix="transfer")
+            future = self._transfers.submit(work)
+        else:
+            self._threads = self._threads or ThreadPoolExecutor(min(self._builder.slots, 8))
+            future = self._threads.submit(work)
+        self._aside.append(Aside(future, then))
+        future.add_done_callback(lambda _: self._runner.wake())
+
+    def _fetch(self, judged: Judged) -> bool:
+        """Have the remote inputs fetched that the job's command reads; False where they are here. The job is ready again afterwards."""
+        job, space = judged.job, self._space
+        keys = {key for key in space.commands.remote_inputs(job) if space.lacks_copy(key)}
+        if not keys:
+            return False
+        self._verdicts[job] = judged
+        self._lacking[job] = keys
+        for key in sorted(keys):
+            if key in self._fetches:
+                self._fetches[key].append(job)
+            else:
+                self._fetches[key] = [job]
+                self._in_thread(partial(space.fetch, key), partial(self._fetched, key), transfer=True)
+        return True
+
+    def _fetched(self, key: int, future: Future[Any]) -> None:
+        """A remote input is here, or cannot be had: whoever waits for it goes on, or fails."""
+        error = future.exception()
+        if error is not None and not isinstance(error, DuctError):
+            raise error
+        for job in self._fetches.pop(key):
+            lacking = self._lacking.get(job)
+            if lacking is None:
+                continue  # it failed over another input
+            lacking.discard(key)
+            if error is not None:
+                del self._lacking[job]
+                self._not_fetched(job, key, error)
+            elif not lacking:
+                del self._lacking[job]
+                self._scheduler.push(job)
+
+    def _not_fetched(self, job: int, key: int, error: DuctError) -> None:
+        judged = self._verdicts.pop(job)
+        if self._asked:
+            return
+        self._refetched[job] = self._refetched.get(job, 0) + 1
+        if not isinstance(error, Changed) or self._refetched[job] > TRIES:
+            self._fail_before(job, error.what, facts_of(error), judged.reasons)
+            return
+        # It is another one by now: judged anew, by what is there.
+        self._space.store.forget([self._plan.names[key]])
+        self._space.contents.confirm(key)
+        self._scheduler.push(job)
+
+    def _copy(self, judged: Judged) -> None:
+        """The work of a step that copies: a transfer, without a process or a slot."""
+        job = judged.job
+        publisher = self._launcher.publisher
+        attempt = self._launcher.copying(judged, self._tell, self._durations.get(job))
+        self._copying[attempt.id] = attempt
+        self._scheduler.release(job)
+        began, began_ns = time.monotonic(), time.time_ns()
+
+        def work() -> tuple[list[Made], list[bytes]]:
+            made = publisher.copy(judged)
+            return made, publisher.fingerprints(judged, made)
+
+        def then(future: Future[Any]) -> None:
+            del self._copying[attempt.id]
+            seconds = time.monotonic() - began
+            try:
+                made, found = future.result()
+            except (NotMadeError, DuctError) as error:
+                if self._asked:
+                    self._interrupted(attempt, Done(attempt.id, 1, seconds, 0))
+                else:
+                    self._failed(attempt, error.what, facts_of(error), None, seconds)
+                return
+            self._publish(attempt, Done(attempt.id, 0, seconds, 0), made, began_ns, lambda: found)
+
+        self._in_thread(work, then, transfer=True)
 
     def _prepare(self, judged: Judged) -> bool:
         """Fingerprint the inputs and make room for the targets; False where the job has failed over it."""
@@ -480,9 +596,10 @@ class Loop:
                     self._failed(attempt, event.why, (), None, 0.0)
             else:
                 self._ended(attempts, event)
-        for hashing in [each for each in self._hashing if each.future.done()]:
-            self._hashing.remove(hashing)
-            self._publish(hashing.attempt, hashing.done, hashing.made, hashing.began_ns, hashing.future.result)
+        for aside in [each for each in self._aside if each.future.done()]:
+            self._aside.remove(aside)
+            aside.then(aside.future)
+        self._builder.tell_retries()
         try:
             self._space.traces.maybe_fold()
         except DuctError as problem:
@@ -531,18 +648,17 @@ class Loop:
         except (NotMadeError, DuctError) as error:
             self._failed(attempt, error.what, facts_of(error), 0, done.seconds)
             return
-        if sum(each.stamp.size for each in made) < LARGE:
+        far = publisher.is_far(attempt.job)
+        if not far and sum(each.stamp.size for each in made) < LARGE:
             # Recorded before the slot is given on: after a kill, no more jobs run again than were running.
-            self._publish(attempt, done, made, began, lambda: publisher.fingerprints(attempt.job, made))
+            self._publish(attempt, done, made, began, lambda: publisher.fingerprints(attempt.judged, made))
             return
-        if self._threads is None:
-            from concurrent.futures import ThreadPoolExecutor
-
-            self._threads = ThreadPoolExecutor(max_workers=min(self._builder.slots, 8))
         self._scheduler.release(attempt.job)
-        future = self._threads.submit(publisher.fingerprints, attempt.job, made)
-        future.add_done_callback(lambda _: self._runner.wake())
-        self._hashing.append(Hashing(attempt, done, made, began, future))
+        self._in_thread(
+            lambda: publisher.fingerprints(attempt.judged, made),
+            lambda future: self._publish(attempt, done, made, began, future.result),
+            transfer=far,
+        )
 
     def _publish(
         self, attempt: Attempt, done: Done, made: Sequence[Made], began_ns: int, fingerprints: Callable[[], list[bytes]]
@@ -554,7 +670,10 @@ class Loop:
         try:
             published = self._launcher.publisher.publish(attempt.judged, made, fingerprints(), began_ns, about)
         except (NotMadeError, DuctError) as error:
-            self._failed(attempt, error.what, facts_of(error), 0, done.seconds)
+            if self._asked and self._launcher.publisher.is_far(job):
+                self._interrupted(attempt, done)
+            else:
+                self._failed(attempt, error.what, facts_of(error), 0, done.seconds)
             return
         space.judge.drop(job)
         self._builder.over.add(self._plan.job_id(job))
@@ -678,6 +797,7 @@ class Loop:
                 self._tell(ev.Warned(f"stopping: waits for {jobs} to end; Ctrl-C again ends them at once"))
             for attempt in self._running:
                 self._runner.kill(attempt, hard=count > 1)
+            self._space.store.close()
 
     def _interrupted(self, attempt: Attempt, done: Done) -> None:
         job = attempt.job

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .answers import Removal
 from .model import Check
-from .plan.select import select
+from .plan.select import Selection, select
 from .trace.fingerprints import mtime_fingerprint
 from .workspace import open_workspace
 
@@ -32,10 +32,16 @@ def clean(where: Where, removals: Sequence[Removal], *, wait: bool = True) -> li
         for each in removals:
             now = standing.get(each.key)
             if now is not None and now.refused is None:
-                space.staging.remove(each.key, parents=True)
+                space.remove(each.key)
                 removed.append(each.key)
         space.traces.forget_keys(removed)
     return removed
+
+
+def clean_objects(where: Where, *, wait: bool = True, dry_run: bool = False) -> int:
+    """Remove the local copies of remote inputs, and what is kept of answers; the bytes removed. BuildRunning."""
+    with open_workspace(where, write=not dry_run, tell=_quiet, wait=wait) as space:
+        return space.objects.size() if dry_run else space.objects.clean()
 
 
 def _quiet(event: Event) -> None:
@@ -55,9 +61,11 @@ def _orphans(space: Workspace) -> Iterator[Removal]:
 def _targets(space: Workspace, targets: Sequence[str]) -> Iterator[Removal]:
     plan = space.plan
     if targets:
-        jobs = select(plan, space.project, targets, space.where.standing).jobs
+        selection = select(plan, space.project, targets, space.where.standing)
     else:
-        jobs = None
+        selection = Selection(None)
+    space.ask_remote(selection)
+    jobs = selection.jobs
     for job in range(plan.jobs) if jobs is None else jobs:
         trace = space.judge.trace(job)
         for key in plan.targets(job):

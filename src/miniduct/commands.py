@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from blake3 import blake3
 
 from .errors import DuctError
+from .keys import is_remote
 from .plan.definition import command_digest
 from .plan.patterns import glob
 from .runners.call import CallTemplate, grouped
 from .runners.command import compile_command, shown_word
+from .runners.copying import CopyTemplate
 from .shell import stands_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from .model import Step
     from .plan.columns import Plan
     from .runners.command import CommandTemplate, Rendered
 
@@ -42,7 +45,10 @@ class Target(NamedTuple):
 
 
 class Commands:
-    """Renders the commands of a plan's jobs. A step's template is compiled once. `staged` tells where a target is written first."""
+    """Renders the commands of a plan's jobs. A step's template is compiled once.
+
+    `staged` tells where a target is written first, `copied` where the local copy of a remote input lies.
+    """
 
     def __init__(
         self,
@@ -50,25 +56,29 @@ class Commands:
         variables: Mapping[str, str],
         definitions: Sequence[str],
         staged: Callable[[str], str],
+        copied: Callable[[int], str],
         manifests: str,
     ) -> None:
         self._plan = plan
         self._variables = variables
         self._definitions = definitions
         self._staged = staged
+        self._copied = copied
         self._manifests = manifests
-        self._templates: dict[int, CommandTemplate | CallTemplate] = {}
+        self._templates: dict[int, CommandTemplate | CallTemplate | CopyTemplate] = {}
+        self._remote: dict[int, list[int]] = {}
+        """The slots of a step whose remote inputs its command reads."""
         # Of the last job asked about: it is asked about several times in a row.
         self._given: tuple[int, Rendered] | None = None
         self._targets: tuple[int, list[Target]] = (-1, [])
         self._values: tuple[int, dict[str, Any]] = (-1, {})
 
-    def template(self, step: int) -> CommandTemplate | CallTemplate:
-        """The compiled command of a step, or its function."""
+    def template(self, step: int) -> CommandTemplate | CallTemplate | CopyTemplate:
+        """The compiled command of a step, or what stands for it."""
         found = self._templates.get(step)
         if found is None:
             about = self._plan.steps[step]
-            found = self._templates[step] = compile_command(about) if about.call is None else CallTemplate(about)
+            found = self._templates[step] = _template(about)
         return found
 
     def targets(self, job: int) -> list[Target]:
@@ -85,14 +95,33 @@ class Commands:
         """The command as it is started, from the step's `cwd`. DuctError where it is too long for the system."""
         return self._render(job, self._written, shown=False)
 
+    def remote_inputs(self, job: int) -> list[int]:
+        """The inputs of which the command is given a local copy."""
+        plan = self._plan
+        step = plan.step_of(job)
+        if step not in self._remote:
+            slots = plan.steps[step].inputs
+            self._remote[step] = [
+                at
+                for at, slot in enumerate(slots)
+                if (slot.step is not None or is_remote(slot.text)) and self.template(step).reads(at)
+            ]
+        if not self._remote[step]:
+            return []
+        slots_of = plan.input_slots(job)
+        keys = dict.fromkeys(key for at in self._remote[step] for key in slots_of[at])
+        return [key for key in keys if is_remote(plan.names[key])]
+
     def render_batch(self, jobs: Sequence[int]) -> Rendered:
         """One command for several jobs of a step: the lists hold what all of them read and make, each path once."""
         plan = self._plan
         number = plan.step_of(jobs[0])
         place = _from(plan.steps[number].cwd)
         values: dict[str, Any] = dict(self._variables)
-        values["inputs"] = _joined([self._input_paths(job, place) for job in jobs])
+        values["inputs"] = _joined([self._local_paths(job, place) for job in jobs])
         values["targets"] = _joined([self._target_paths(job, place, self._written) for job in jobs])
+        values["inputs.uri"] = _joined([self._input_paths(job, place) for job in jobs])
+        values["targets.uri"] = _joined([self._target_paths(job, place, _given) for job in jobs])
         values["params"] = plan.steps[number].params
         values["manifest"] = place(self.manifest_path(jobs[0]))
         return self.template(number).render(values)
@@ -102,7 +131,7 @@ class Commands:
         template = self.template(self._plan.step_of(job))
         if not template.names() & {"inputs", "targets"}:
             return 0
-        slots = [*self._input_paths(job, str), *self._target_paths(job, str, self._written)]
+        slots = [*self._local_paths(job, str), *self._target_paths(job, str, self._written)]
         return sum(len(os.fsencode(path)) + ONE_MORE for _, paths in slots for path in paths)
 
     def digest(self, job: int) -> bytes:
@@ -155,13 +184,18 @@ class Commands:
         template = self.template(number)
         if self._values[0] != job:
             values: dict[str, Any] = {**self._variables, **self._plan.values(job)}
-            values["inputs"] = self._input_paths(job, place)
+            values["inputs.uri"] = self._input_paths(job, place)
             values["params"] = step.params
             if template.uses_manifest:
                 values["manifest"] = place(self.manifest_path(job))
             self._values = (job, values)
         values = self._values[1]
-        values["targets"] = self._target_paths(job, place, where)
+        values["targets"] = values["targets.uri"] = self._target_paths(job, place, where)
+        values["inputs"] = values["inputs.uri"]
+        if where is not _given and self.remote_inputs(job):
+            values["inputs"] = self._local_paths(job, place)
+        if where is not _given and any(is_remote(target.text) for target in self.targets(job)):
+            values["targets.uri"] = self._target_paths(job, place, _given)
         return template.render(values, shown=shown)
 
     def _input_paths(self, job: int, place: Callable[[str], str]) -> Paths:
@@ -174,6 +208,16 @@ class Commands:
         elif any("/\0" in "\0".join([*each, ""]) for each in paths):
             paths = [[_plain(path) for path in each] for each in paths]
         return [(slot.name, each) for slot, each in zip(slots, paths)]
+
+    def _local_paths(self, job: int, place: Callable[[str], str]) -> Paths:
+        """As `_input_paths`, with the local copies of remote inputs in their place."""
+        found = self._input_paths(job, place)
+        if not self.remote_inputs(job):
+            return found
+        return [
+            (name, [place(self._copied(key)) if is_remote(path) else path for key, path in zip(keys, paths)])
+            for (name, paths), keys in zip(found, self._plan.input_slots(job))
+        ]
 
     def _target_paths(self, job: int, place: Callable[[str], str], where: Callable[[Target], str]) -> Paths:
         slots = self._plan.steps[self._plan.step_of(job)].targets
@@ -194,12 +238,18 @@ class Commands:
         with open(path, "w", encoding="ascii") as file:
             for job in jobs:
                 line = {
-                    "inputs": grouped(self._input_paths(job, place)),
+                    "inputs": grouped(self._local_paths(job, place)),
                     "targets": grouped(self._target_paths(job, place, self._written)),
                     "values": plan.values(job),
                     "params": dict(step.params),
                 }
                 file.write(json.dumps(line, default=str) + "\n")
+
+
+def _template(step: Step) -> CommandTemplate | CallTemplate | CopyTemplate:
+    if step.copy:
+        return CopyTemplate(step)
+    return compile_command(step) if step.call is None else CallTemplate(step)
 
 
 def _given(target: Target) -> str:
@@ -228,6 +278,8 @@ def _from(cwd: str) -> Callable[[str], str]:
     inside = f"{cwd}/"
 
     def place(key: str) -> str:
+        if is_remote(key):
+            return key
         if key.startswith(inside):
             return key[len(inside) :].rstrip("/") or "."
         if key.startswith("/"):

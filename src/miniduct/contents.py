@@ -13,6 +13,7 @@ from array import array
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from .keys import is_remote
 from .model import FINGERPRINT_SIZE, Check, Stamp
 from .trace.check import differing
 from .trace.fingerprints import EXISTS_FINGERPRINT, TICK_NS, mtime_fingerprint, racy
@@ -165,7 +166,7 @@ class Contents:
     def _learn(self, key: int, stamp: Stamp, fingerprint: bytes, at_ns: int) -> None:
         self.columns.put(key, stamp, fingerprint)
         self._state[key] = KNOWN
-        if racy(stamp, at_ns):
+        if racy(stamp, at_ns) and not is_remote(self.names[key]):  # whose stamps do not rest on a clock
             self._racy[key] = at_ns
         else:
             self._racy.pop(key, None)
@@ -218,7 +219,7 @@ class Contents:
     def note(self, key: int, stamp: Stamp, seen_at_ns: int) -> None:
         """The key's stamp, seen from then on; what it holds is nobody's question."""
         self.columns.put(key, stamp, None)
-        if racy(stamp, seen_at_ns):
+        if racy(stamp, seen_at_ns) and not is_remote(self.names[key]):
             self.columns.sizes[key] = NEVER_SEEN
         self._state[key] = KNOWN
 
@@ -265,6 +266,15 @@ class Contents:
             self.columns.put(key, stamp, None)
             if self._hash(key, stamp) != old:
                 self.waver(key)
+
+    def confirm(self, key: int) -> bool:
+        """Look at a key whose column is that of an earlier build; is it another one now?"""
+        stamp = self._store.stat(self.names[key])
+        if self._state[key] == KNOWN and self.columns.stamp(key) == stamp and self.columns.sizes[key] != NEVER_SEEN:
+            return False
+        self._state[key] = UNSEEN
+        self._seen(key, stamp)
+        return True
 
     def unsettled(self) -> list[int]:
         """Keys whose state in this build is not known."""

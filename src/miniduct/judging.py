@@ -6,12 +6,15 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from blake3 import blake3
+
+from .keys import is_remote
 from .model import FINGERPRINT_SIZE, Check
 from .plan.definition import differences
 from .rebuilder import Past, Present, Reason, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from .commands import Commands
     from .contents import Contents
@@ -23,6 +26,10 @@ AHEAD = 500
 """Traces are loaded in chunks: one query for 500 jobs costs about as much as twenty single ones."""
 LONG = 256
 """A job with more inputs than this is judged by the stamps of the build's start; a shorter one looks at its inputs again."""
+
+
+PLANNED = "duct-fingerprint"
+"""The mark of a remote target that says what it was made of."""
 
 
 @dataclass
@@ -44,12 +51,21 @@ class Judged:
     """What identifies the command, once it is known."""
     since: int = 0
     """How much had been seen to move when the inputs were fingerprinted (`Contents.seen_to_move`)."""
+    adopted: bool = False
+    """Is it up to date by the marks of its remote targets, though no trace here says so?"""
     through: dict[str, str] = field(default_factory=dict)
     """Direct targets that the command writes through a symbolic link, and where it leads."""
 
     def recorded(self, key: str) -> bytes | None:
         """What the last good run made of this key."""
         return self.past.target_fingerprint(key) if self.past else None
+
+
+def planned(judged: Judged, plan: Plan, digests: Sequence[bytes]) -> str:
+    """What identifies a run beforehand: its command, its step's definition, its inputs and their fingerprints. The same on each machine."""
+    names = "\0".join([plan.names[key] for key in judged.inputs]).encode("utf-8", "surrogateescape")
+    definition = digests[plan.step_of(judged.job)]
+    return blake3(b"\0".join((judged.command, definition, blake3(names).digest(), judged.packed))).hexdigest()
 
 
 class Judge:
@@ -63,6 +79,7 @@ class Judge:
         commands: Commands,
         digests: Sequence[bytes],
         definitions: Sequence[str],
+        marks: Callable[[str], Mapping[str, str]],
     ) -> None:
         self._plan = plan
         self._contents = contents
@@ -70,6 +87,7 @@ class Judge:
         self._commands = commands
         self._digests = digests
         self._definitions = definitions
+        self._marks = marks
         self._loaded: dict[int, Trace] = {}
         self._asked: set[int] = set()
         self._failures: Mapping[str, Failure] | None = None
@@ -138,7 +156,7 @@ class Judge:
             targets=target_names,
             target_fingerprints=found,
             now=time.time(),
-            max_age=step.max_age,
+            max_age=None if step.copy else step.max_age,
             forced=forced,
             check=step.check,
             unsettled=frozenset([names[key] for key in set(inputs).intersection(unsettled)])
@@ -149,7 +167,27 @@ class Judge:
         if past is None and reasons and reasons[0].kind == "new":
             reasons = (self._first(job, reasons[0]), *reasons[1:])
         standing = {name: fp for name, fp in zip(target_names, found) if fp is not None}
-        return Judged(job, reasons, past, inputs, packed, missing, check, standing, since=since)
+        judged = Judged(job, reasons, past, inputs, packed, missing, check, standing, since=since)
+        # How old a target is that another machine made, its marks do not say.
+        may_age = step.max_age is not None and not step.copy
+        if reasons and not (forced or unsettled or missing or may_age):
+            self._adopt(judged, target_names)
+        return judged
+
+    def _adopt(self, judged: Judged, targets: Sequence[str]) -> None:
+        """Remote targets carry a mark that says what they were made of: where it is what would be done now, nothing is to be done.
+
+        They may have been made on another machine, or by a build that was killed before it could record them.
+        """
+        if not targets or not all(map(is_remote, targets)):
+            return
+        marks = [self._marks(target).get(PLANNED) for target in targets]
+        if None in marks:
+            return
+        self.fingerprint_inputs(judged)
+        judged.command = self._commands.digest(judged.job)
+        if set(marks) == {planned(judged, self._plan, self._digests)}:
+            judged.adopted, judged.reasons = True, ()
 
     def _first(self, job: int, reason: Reason) -> Reason:
         """Why a job without a good run is to run: it never ran, or it failed."""

@@ -133,6 +133,24 @@ class Launcher:
             for judged, count in zip(batch, counts)
         ]
 
+    def copying(self, judged: Judged, tell: Callable[[Event], None], expected: float | None) -> Attempt:
+        """Tell of a prepared job that copies; its attempt. The copying is the caller's."""
+        space, job = self._space, judged.job
+        step = space.plan.steps[space.plan.step_of(job)]
+        count = self.attempts.pop(job, 1)
+        tell(
+            ev.JobStarted(
+                space.plan.job_name(job),
+                judged.reasons,
+                count,
+                space.commands.shown(job),
+                "",
+                description=step.description,
+                expected=expected,
+            )
+        )
+        return Attempt(space.next_attempt(), job, count, judged, "", time.time(), None)
+
     def undo(self, job: int) -> None:
         self.publisher.undo(job)
 

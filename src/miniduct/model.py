@@ -91,7 +91,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Step:
-    """One entry of the Ductfile. Its action is `run` or `call`; a group, a name for its inputs, has neither."""
+    """One entry of the Ductfile. Its action is `run`, `call` or `copy`; a group, a name for its inputs, has none."""
 
     name: str
     location: Location
@@ -130,10 +130,15 @@ class Step:
     code: tuple[tuple[str, str], ...] = ()
     """The project's modules that `call` rests on, each with a digest of its code; its own module is the first."""
 
+    copy: bool = False
+    """Is the one input to be copied to the one target?"""
+    sha256: str | None = None
+    """What the content of an `https://` input must have, in small hexadecimal digits."""
+
     @property
     def group(self) -> bool:
         """Is it a name for its inputs, with nothing to be done?"""
-        return self.run is None and self.call is None
+        return self.run is None and self.call is None and not self.copy
 
 
 @dataclass(frozen=True)
@@ -151,6 +156,8 @@ class Project:
     default: tuple[tuple[str, Location], ...] = ()
     pools: Mapping[str, int] = field(default_factory=dict)
     vars: Mapping[str, str] = field(default_factory=dict)
+    stores: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The settings of `[stores]`, by store."""
     today: str | None = None
     code_files: tuple[str, ...] = ()
     warnings: tuple[tuple[str, tuple[str, ...]], ...] = ()

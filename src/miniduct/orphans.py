@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import StoreError
+from .keys import is_remote
 from .model import Check
 from .trace.fingerprints import mtime_fingerprint
 
@@ -33,6 +34,7 @@ def sort_out(
     not, its fingerprint, where that is known.
     """
     found = Sorted({}, set())
+    store.ask([key for key in keys if is_remote(key)])
     asked: dict[str, tuple[Stamp, bytes | None]] = {}
     for key in keys:
         try:

@@ -6,12 +6,16 @@ Invariant: a final path holds the last good target, the new one, or nothing; wha
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import StoreError
+from .judging import PLANNED, planned
+from .keys import GS, base_name, is_remote
 from .model import FINGERPRINT_SIZE, Check, Stamp
 from .plan.patterns import glob
+from .stores.local import refused
 from .text import nearest, shown
 from .trace.fingerprints import mtime_fingerprint
 from .trace.record import Trace
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
     from .contents import Contents
     from .judging import Judged
     from .plan.columns import Plan
-    from .stores.base import Store
+    from .stores.routed import Stores
     from .stores.staging import Staging
     from .trace.database import Traces
 
@@ -79,7 +83,7 @@ class Publisher:
         contents: Contents,
         commands: Commands,
         *,
-        store: Store,
+        store: Stores,
         staging: Staging,
         traces: Traces,
         digests: Sequence[bytes],
@@ -91,6 +95,8 @@ class Publisher:
         self._staging = staging
         self._traces = traces
         self._digests = digests
+        self._kept: dict[int, list[tuple[str, str]]] = {}
+        """By job: what stood in the place of a remote target and was not duct's, with its copy."""
 
     def prepare(self, judged: Judged) -> list[tuple[str, str]]:
         """Make room for the job's targets before its command starts; returns the user's copies that were kept (direct targets only)."""
@@ -98,7 +104,7 @@ class Publisher:
         step = self._plan.steps[self._plan.step_of(job)]
         targets = self._commands.targets(job)
         kept: list[tuple[str, str]] = []
-        direct = [target.text for target in targets if target.direct]
+        direct = [target.text for target in targets if target.direct and not is_remote(target.text)]
         members: set[str] = set()
         if direct or step.keep:
             static = {target.text for target in targets if not target.dynamic}
@@ -185,6 +191,7 @@ class Publisher:
     def undo(self, job: int) -> None:
         """A failed attempt: remove what it left, and put back the last good copies of targets that it wrote to directly."""
         targets = self._commands.targets(job)
+        self._kept.pop(job, None)
         if any(target.direct for target in targets):
             self._staging.restore(self._plan.job_id(job), lambda key: self._is_others(job, key))
         self._staging.discard(
@@ -236,6 +243,8 @@ class Publisher:
             at = target.text if target.direct else self._staging.path(target.text)
             if target.text.endswith("/") and not at.endswith("/"):
                 at += "/"
+            if is_remote(at):
+                self._store.forget([at])  # the command itself wrote it
             stamp = self._store.stat(at)
             if stamp is None:
                 missing.append(target)
@@ -282,17 +291,84 @@ class Publisher:
         entries = self._store.list(folder) or []
         return nearest(name, [entry.name for entry in entries if entry.name != name], most=3)
 
-    def fingerprints(self, job: int, made: Sequence[Made]) -> list[bytes]:
-        """What identifies each thing made, for the step's own check. Reads the files: large ones belong into a thread."""
-        if self._plan.steps[self._plan.step_of(job)].check is not Check.CONTENT:
-            return [ABSENT_UNTIL_PUBLISHED] * len(made)
+    def is_far(self, job: int) -> bool:
+        """Has the job remote targets, so that its `fingerprints` take their time?"""
+        return any(is_remote(target.text) for target in self._commands.targets(job))
+
+    def fingerprints(self, judged: Judged, made: Sequence[Made]) -> list[bytes]:
+        """What identifies each thing made, for the step's own check; remote targets are uploaded, once all files are read.
+
+        Large files and remote targets belong into a thread.
+        """
+        by_content = self._plan.steps[self._plan.step_of(judged.job)].check is Check.CONTENT
+        found = self._fingerprints(made) if by_content else [ABSENT_UNTIL_PUBLISHED] * len(made)
+        for at, each in enumerate(made):
+            if is_remote(each.key):
+                stamp = self._upload(judged, each)
+                if by_content:
+                    found[at] = self._store.identity(each.key, stamp)
+        return found
+
+    def _fingerprints(self, made: Sequence[Made]) -> list[bytes]:
         found = []
         for each in made:
+            if is_remote(each.key):
+                found.append(ABSENT_UNTIL_PUBLISHED)
+                continue
             fingerprint = self._store.fingerprint(each.at)
             if fingerprint is None:
                 raise NotMadeError(f"made {shown(each.key)}, but it vanished before it could be published")
             found.append(fingerprint)
         return found
+
+    def _upload(self, judged: Judged, each: Made) -> Stamp:
+        """Put a remote target in the place of what was there when the job was judged; its new stamp. StoreError."""
+        if each.at == each.key:
+            return each.stamp
+        expected = self._keep_users_object(judged, each.key)
+        return self._store.publish(each.at, each.key, expected, self._marks(judged))
+
+    def _keep_users_object(self, judged: Judged, key: str) -> Stamp | None:
+        """What is known to be in the place of a remote target. Where it is not duct's own, a copy of it is kept."""
+        found = self._store.found(key)
+        if found is None:
+            return None
+        is_ours = PLANNED in found.marks or self._store.identity(key, found.stamp) == judged.recorded(key)
+        if not is_ours:
+            part = self._staging.path(key) + ".former"
+            os.makedirs(os.path.dirname(part), exist_ok=True)
+            self._store.fetch(key, found.stamp, part)
+            copy = self._staging.keep_aside(base_name(key), source=part)
+            self._kept.setdefault(judged.job, []).append((key, copy))
+        return found.stamp
+
+    def _marks(self, judged: Judged) -> dict[str, str]:
+        judged.command = judged.command or self._commands.digest(judged.job)
+        return {PLANNED: planned(judged, self._plan, self._digests)}
+
+    def copy(self, judged: Judged) -> list[Made]:
+        """Do the work of a step that copies, as far as its own place: the target is staged, or lies where it is uploaded from. StoreError."""
+        (source,) = judged.inputs
+        (target,) = self._commands.targets(judged.job)
+        key, place = self._plan.names[source], self._staging.path(target.text)
+        stamp = self._contents.stamp(source)
+        assert stamp is not None
+        if not is_remote(key):
+            if is_remote(target.text):
+                return [Made(target.text, key, stamp)]
+            try:
+                shutil.copyfile(key, place)
+            except OSError as error:
+                raise refused("copy", key, error) from None
+        elif key.startswith(GS) and target.text.startswith(GS):
+            expected = self._keep_users_object(judged, target.text)
+            made = self._store.copy(key, stamp, target.text, expected, self._marks(judged))
+            return [Made(target.text, target.text, made)]
+        else:
+            self._store.fetch(key, stamp, place)
+        staged = self._store.stat(place)
+        assert staged is not None
+        return [Made(target.text, place, staged)]
 
     def publish(
         self, judged: Judged, made: Sequence[Made], found: Sequence[bytes], hashed_at_ns: int, about: Recording
@@ -308,14 +384,16 @@ class Publisher:
         moved = self._moved(judged) if step.check is not Check.EXISTS else []
         trace = self._trace(judged, made, found, about)
         before = dict(zip(judged.past.targets, split(judged.past.target_fps))) if judged.past else {}
-        through, links = self._links(judged, [each.key for each in made if each.at != each.key])
+        local = [each for each in made if each.at != each.key and not is_remote(each.key)]
+        through, links = self._links(judged, [each.key for each in local])
         direct = judged.through.items()
         trace.through = {**through, **{key: place for key, place in direct if self._staging.leads(key) == place}}
-        kept = self._keep_users_copies(judged, dict(zip([each.key for each in made], found)), made, links)
+        kept = self._kept.pop(job, [])
+        kept += self._keep_users_copies(judged, dict(zip([each.key for each in made], found)), local, links)
         if by_content:
             self._traces.record(trace)
         try:
-            self._staging.publish([(each.key, each.at) for each in made if each.at != each.key], through)
+            self._staging.publish([(each.key, each.at) for each in local], through)
         except StoreError:
             if by_content:
                 self._take_back(judged)
@@ -407,7 +485,7 @@ class Publisher:
         kept = []
         job = judged.job
         for each in made:
-            if each.at == each.key or each.key in links:
+            if each.key in links:
                 continue
             number = self._number(job, each.key)
             stamp = self._store.stat(each.key)
@@ -441,7 +519,8 @@ class Publisher:
             if number is not None:
                 # Written to between its hashing and now: what was hashed is not what is there.
                 same = stamp.size == each.stamp.size and stamp.mtime_ns == each.stamp.mtime_ns
-                known = found[at] if found is not None and (same or each.key.endswith("/")) else None
+                whole = each.key.endswith("/") or is_remote(each.key)
+                known = found[at] if found is not None and (same or whole) else None
                 self._contents.made(number, stamp, known, hashed_at_ns)
             stamps.append(stamp)
         return stamps

@@ -46,6 +46,7 @@ def plan_ahead(space: Workspace, targets: Sequence[str], *, force: bool = False)
     """
     plan = space.plan
     selection = select(plan, space.project, targets, space.where.standing)
+    space.ask_remote(selection)
     space.dirty |= affected(plan, space.changed, space.dirty)
     if force:
         jobs = needed(plan, range(plan.jobs), selection) if selection.jobs is not None else set(range(plan.jobs))

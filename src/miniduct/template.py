@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _SIGN = re.compile(
-    r"(?<!\$)\{(?P<name>[^\W\d]\w*)(?:(?P<deep>\*\*)|\.(?P<part>[\w-]+)|\[(?P<index>[0-9]+)\])?\}|(?P<open>\{\{?)|\}"
+    r"(?<!\$)\{(?P<name>[^\W\d]\w*)(?:(?P<deep>\*\*)|\.(?P<part>[\w-]+(?:\.uri)?)|\[(?P<index>[0-9]+)\])?\}|(?P<open>\{\{?)|\}"
 )
 
 
@@ -29,6 +29,16 @@ class Placeholder:
     deep: bool = False
     start: int = 0
     end: int = 0
+
+    @property
+    def is_uri(self) -> bool:
+        """Does it stand for keys as they are called, not for local paths?"""
+        return self.part is not None and (self.part == "uri" or self.part.endswith(".uri"))
+
+    @property
+    def slot(self) -> str | None:
+        """The name of the inputs or targets that are meant; None: all."""
+        return self.part if not self.is_uri or self.part is None else self.part[:-4].rstrip(".") or None
 
     def __str__(self) -> str:
         tail = "**" if self.deep else f".{self.part}" if self.part is not None else ""

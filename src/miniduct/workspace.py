@@ -20,11 +20,12 @@ from blake3 import blake3
 from . import __version__, ductfile
 from . import events as ev
 from .commands import Commands
-from .contents import Columns, Contents
+from .contents import NEVER_SEEN, Columns, Contents
 from .errors import BuildRunning, PlanError, StoreError, UsageError
 from .judging import Judge
+from .keys import is_remote
 from .lock import Lock
-from .model import Stamp
+from .model import Check, Stamp
 from .orphans import sort_out
 from .plan.columns import Folder, Plan
 from .plan.definition import definition, definition_digest
@@ -33,11 +34,16 @@ from .plan.listing import Listing
 from .plan.matching import other_jobs, same_jobs
 from .plan.patterns import glob
 from .plan.select import needed, select
+from .remotes import stores_of
 from .stores.local import LocalStore
+from .stores.objects import Objects
+from .stores.routed import remote_keys
 from .stores.staging import Staging
+from .text import count, shown
 from .trace.check import check, kept
 from .trace.database import Traces
 from .trace.fingerprints import TICK_NS, racy
+from .trace.record import Trace
 from .trace.snapshot import FORMAT, write_snapshot
 
 if TYPE_CHECKING:
@@ -46,9 +52,13 @@ if TYPE_CHECKING:
     from .events import Event
     from .model import Project
     from .orphans import Sorted
+    from .plan.select import Selection
     from .runners.command import Rendered
+    from .stores.routed import Stores
     from .trace.check import Checked
 
+MOST_COPIES = 20 << 30
+"""Bytes of local copies of remote inputs that are left after a build: those used last."""
 DUCTFILE = "Ductfile"
 STATE = ".duct"
 
@@ -63,6 +73,8 @@ class Where:
     standing: str = "."
     sets: tuple[tuple[str, str], ...] = ()
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    offline: bool = False
+    """Is no remote store to be asked?"""
 
     @property
     def state(self) -> str:
@@ -75,6 +87,8 @@ def locate(
     directory: str | None = None,
     cwd: str | None = None,
     sets: Sequence[tuple[str, str]] = (),
+    *,
+    offline: bool = False,
 ) -> Where:
     """The project that is meant: the Ductfile named, or the nearest one upwards. UsageError says where it was looked for."""
     here = os.path.abspath(os.path.join(cwd or os.getcwd(), directory or ""))
@@ -86,13 +100,13 @@ def locate(
             path = os.path.join(path, DUCTFILE)
         if not os.path.isfile(path):
             raise UsageError(f'there is no Ductfile at "{file}"', hint="`duct init` writes one")
-        return _where(path, here, sets)
+        return _where(path, here, sets, offline)
     folder = here
     odd: list[str] = []
     while True:
         path = os.path.join(folder, DUCTFILE)
         if os.path.isfile(path):
-            return _where(_whole(path), here, sets)
+            return _where(_whole(path), here, sets, offline)
         if os.path.lexists(path):
             what = "folder" if os.path.isdir(path) else "link to nowhere" if os.path.islink(path) else "thing"
             odd.append(f"{path} is a {what}, and no file")
@@ -140,10 +154,12 @@ def _included(path: str) -> set[str]:
     return found
 
 
-def _where(path: str, here: str, sets: Sequence[tuple[str, str]]) -> Where:
+def _where(path: str, here: str, sets: Sequence[tuple[str, str]], offline: bool) -> Where:
     root, name = os.path.split(path)
-    shown = os.path.relpath(path, here)
-    return Where(root, name, path if shown.count("../") > 3 else shown, os.path.relpath(here, root), tuple(sets))
+    called = os.path.relpath(path, here)
+    if called.count("../") > 3:
+        called = path
+    return Where(root, name, called, os.path.relpath(here, root), tuple(sets), offline=offline)
 
 
 class Workspace:
@@ -156,6 +172,7 @@ class Workspace:
         traces: Traces,
         checked: Checked,
         staging: Staging,
+        stores: Stores,
         *,
         read_at_ns: int,
         mend: bool = False,
@@ -169,7 +186,8 @@ class Workspace:
         self.state = where.state
         self.logs = f"{self.state}/logs"
         self.marker = marker(where)
-        self.store = LocalStore()
+        self.store = stores
+        self.objects = Objects(f"{self.state}/objects")
         self.staging = staging
         self.traces = traces
         self.changed: set[int] = set()
@@ -206,13 +224,19 @@ class Workspace:
         old = Plan.load(self.project.steps, snapshot.plan(), snapshot.names)
         columns = Columns(*snapshot.stamps(), bytearray(snapshot.fps()))
         changed = set(self._checked.changed)
+        if self.store.offline:
+            for key in remote_keys(old.names) if header["remote"] else ():
+                if columns.sizes[key] != NEVER_SEEN:
+                    self.store.recall(old.names[key], columns.stamp(key))
         same = header["plan_digest"] == self._plan_digest
         self._killed = header["run"] != self._last_run()
         if same and not self._killed:
             self._listing = Listing(self.store)
-            folders = relist(old, self.store, self._checked.folders, self._listing)
+            remote = [at for at, folder in enumerate(old.folders) if is_remote(folder.name)] if header["remote"] else []
+            suspects = [*self._checked.folders, *remote]
+            folders = relist(old, self.store, suspects, self._listing)
             if folders is not None and not self._orphans_edited(old, columns, changed):
-                for at, folder in zip(self._checked.folders, folders):
+                for at, folder in zip(suspects, folders):
                     old.folders[at] = folder
                 self._use(old, columns, changed)
                 self.dirty = set(_unpack(header["dirty"]))
@@ -306,6 +330,8 @@ class Workspace:
 
     def _use(self, plan: Plan, columns: Columns, changed: set[int] | None) -> None:
         self.plan = plan
+        texts = [slot.text for step in plan.steps for slot in (*step.inputs, *step.targets)]
+        self._remote = remote_keys(plan.names) if any(map(is_remote, (*texts, *plan.orphans))) else []
         self._default = select(plan, self.project, (), self.where.standing)
         self._counted = None
         self.changed = set(range(len(plan.names))) if changed is None else changed
@@ -315,9 +341,94 @@ class Workspace:
                 if key in self._orphans:
                     self.contents.note(number, self._orphans[key], self._sorted_at_ns)
         self.commands = Commands(
-            plan, self.project.vars, self.definitions, self.staging.path, f"{self.state}/manifests"
+            plan,
+            self.project.vars,
+            self.definitions,
+            staged=self.staging.path,
+            copied=self.copy_of,
+            manifests=f"{self.state}/manifests",
         )
-        self.judge = Judge(plan, self.contents, self.traces, self.commands, self.digests, self.definitions)
+        self.judge = Judge(
+            plan, self.contents, self.traces, self.commands, self.digests, self.definitions, self.store.marks
+        )
+
+    def copy_of(self, key: int) -> str:
+        """Where the local copy of a remote key lies, once it is fetched."""
+        name = self.plan.names[key]
+        return self.objects.path(name, self._identity(key))
+
+    def lacks_copy(self, key: int) -> bool:
+        """Has this remote key to be fetched before a command can read it?"""
+        return not self.objects.has(self.plan.names[key], self._identity(key))
+
+    def fetch(self, key: int) -> None:
+        """Fetch the content of a remote key as it was when it was judged. StoreError; Changed where it is another by now."""
+        name, stamp = self.plan.names[key], self.contents.stamp(key)
+        if stamp is not None:
+            self.objects.put(name, self._identity(key), lambda path: self.store.fetch(name, stamp, path))
+
+    def _identity(self, key: int) -> bytes:
+        name, stamp = self.plan.names[key], self.contents.stamp(key)
+        if stamp is None:
+            raise StoreError(f"{shown(name)} is not there")
+        return self.store.identity(name, stamp)
+
+    def remove(self, key: str) -> None:
+        """Remove what a job made, with folders that are empty then. StoreError."""
+        if not is_remote(key):
+            self.staging.remove(key, parents=True)
+            return
+        stamp = self.store.stat(key)
+        if stamp is not None and not self.store.remove(key, stamp):
+            raise StoreError(f"cannot remove {shown(key)}: somebody else changed it meanwhile")
+
+    def take_for_made(self, job: int, packed: bytes, run: int, why: str) -> None:
+        """Record the job as up to date with what its inputs (their packed fingerprints) and targets hold now."""
+        plan, contents = self.plan, self.contents
+        number = plan.step_of(job)
+        step = plan.steps[number]
+        check = Check.CONTENT if step.check is Check.CONTENT else Check.MTIME
+        targets = plan.targets(job)
+        stamps = [contents.stamp(key) for key in targets]
+        self.traces.record(
+            Trace(
+                id=plan.job_id(job),
+                step=step.name,
+                values=plan.values(job),
+                definition=self.digests[number],
+                command=self.commands.digest(job),
+                check=step.check.value,
+                inputs=[plan.names[key] for key in plan.inputs(job)],
+                input_fps=packed,
+                targets=[plan.names[key] for key in targets],
+                target_fps=b"".join(contents.fingerprint(key, check) or b"" for key in targets),
+                target_stamps=[stamp for stamp in stamps if stamp is not None],
+                run=run,
+                started=time.time(),
+                seconds=0.0,
+                attempts=0,
+                output=0,
+                log=None,
+                reasons=[(why, None, None, None)],
+            )
+        )
+        self.judge.drop(job)
+
+    def ask_remote(self, selection: Selection) -> None:
+        """Find out about the remote keys of the selected jobs, all together: those that are not as they were have changed. StoreError."""
+        if not self._remote:
+            return
+        plan = self.plan
+        keys: Iterable[int] = self._remote
+        if selection.jobs is not None:
+            jobs = needed(plan, range(plan.jobs), selection)
+            keys = set(self._remote).intersection(
+                key for job in jobs for key in (*plan.inputs(job), *plan.targets(job))
+            )
+        keys = sorted(keys)
+        self.store.ask([plan.names[key] for key in keys])
+        known = [key for key in keys if self.store.knows(plan.names[key])]
+        self.changed.update(key for key in known if self.contents.confirm(key))
 
     def _note_definitions(self, header: Mapping[str, object]) -> None:
         """Jobs whose step says something else now, or whose age may be over, are to be judged."""
@@ -376,10 +487,15 @@ class Workspace:
 
     def warnings(self) -> list[tuple[str, tuple[str, ...]]]:
         """What the Ductfile and the plan have to remark, each a line and facts."""
-        return [*self.project.warnings, *((text, ()) for text in self._default.idle), *self.plan.warnings]
+        told = [*self.project.warnings, *((text, ()) for text in self._default.idle), *self.plan.warnings]
+        if self.store.offline and self._remote:
+            keys = count(len(self._remote), "remote key")
+            told.append((f"offline: {keys} judged by the last known state", ()))
+        return told
 
     def orphans(self) -> list[str]:
         """Targets that a job made once, that no job makes any more, and that still exist."""
+        self.store.ask([key for key in self.plan.orphans if is_remote(key)])
         return [key for key in self.plan.orphans if self.store.stat(key) is not None]
 
     # -- the snapshot -------------------------------------------------------------------------------------------------------------------
@@ -390,6 +506,8 @@ class Workspace:
         contents, plan = self.contents, self.plan
         self._look_at_all()
         self.staging.close()
+        if self._remote:
+            self.objects.clean(MOST_COPIES)
         contents.settle_all()
         if contents.wavering:
             self.dirty |= plan.readers(contents.wavering)
@@ -413,6 +531,7 @@ class Workspace:
             "expires": self._expires(),
             "dirty": _pack(self.dirty),
             "folders": [(folder.name, folder.stamp) for folder in plan.folders],
+            "remote": len(self._remote),
             "steps": [step.name for step in self.project.steps],
             "tags": sorted({tag for step in self.project.steps for tag in step.tags}),
             "jobs": plan.jobs,
@@ -450,7 +569,10 @@ class Workspace:
 
     def _look_at_all(self) -> None:
         """Stamps also for those keys that nothing needed: the fast check compares them all."""
+        remote = set(self._remote)
         for key in self.contents.unsettled():
+            if key in remote:
+                continue  # each build asks about those that it needs
             try:
                 self.contents.look(key)
             except StoreError:
@@ -475,7 +597,7 @@ class Workspace:
         A stamp within the clock's tick is not kept: another name could still come in it. One such folder is waited for, once.
         """
         folders = self.plan.folders
-        differ = [at for at, folder in enumerate(folders) if not self._stands(folder)]
+        differ = [at for at, folder in enumerate(folders) if not is_remote(folder.name) and not self._stands(folder)]
         if not differ:
             return
         newest = max((stamp[1] for at in differ if (stamp := self.store.folder_stamp(folders[at].name))), default=0)
@@ -516,7 +638,8 @@ def open_workspace(
         with traces:
             _tell_notes(traces, tell)
             found = kept(where.state) or _check(where, project)
-            yield Workspace(where, project, traces, found, Staging(where.state), read_at_ns=0)
+            with _stores(where, project, write=False) as stores:
+                yield Workspace(where, project, traces, found, Staging(where.state), stores, read_at_ns=0)
         return
     if where.environ.get("DUCT_RUN") == marker(where):
         raise BuildRunning(
@@ -551,7 +674,17 @@ def open_workspace(
             # Not what was found before a lock was waited for, or before what a kill left was mended.
             checked = None if waited or crashed else kept(where.state)
             checked = checked or _check(where, project)
-            yield Workspace(where, project, traces, checked, staging, read_at_ns=began, mend=mend)
+            with _stores(where, project, write=True) as stores:
+                yield Workspace(where, project, traces, checked, staging, stores, read_at_ns=began, mend=mend)
+
+
+@contextmanager
+def _stores(where: Where, project: Project, *, write: bool) -> Iterator[Stores]:
+    stores = stores_of(project, where.environ, f"{where.state}/objects", offline=where.offline, write=write)
+    try:
+        yield stores
+    finally:
+        stores.close()
 
 
 def _no_members(job_id: str) -> Sequence[str]:  # noqa: ARG001

@@ -759,11 +759,8 @@ def test_job_without_targets_runs_when_its_inputs_change(box: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("setting", "word"),
     [
-        ("copy = true", "copy"),
         ("run = 'true'\nnotify = 'x'", "notify"),
         ("run = 'true'\nmemory = '1GB'", "memory"),
-        ("run = 'true'\ninputs = 'gs://bucket/x'", "gs://"),
-        ("run = 'true'\ninputs = 'https://host/x'", "https://"),
     ],
 )
 def test_what_is_not_there_yet_says_so(box: Sandbox, setting: str, word: str) -> None:

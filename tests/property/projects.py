@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from cloud import FAR, CloudSandbox
 from oracle import ENUMERABLE, MODULE, OPS, PROGRAM, UNORDERED, Files, Step, ductfile, helper, target_texts
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class World:
     def __init__(self, box: Sandbox, chance: random.Random) -> None:
         self.box = box
         self.chance = chance
+        self.far = isinstance(box, CloudSandbox)
+        self.folders = [*FOLDERS, f"{FAR}raw"] if self.far else FOLDERS
         self.fails = os.path.join(box.home, "fails")
         box.env["FAILS"] = self.fails
         box.env["PROGRAM"] = os.path.join(box.home, "program.py")
@@ -46,12 +49,13 @@ class World:
         self.removed: list[tuple[int, Step]] = []
         self.adopted: set[str] = set()
         self.story: list[str] = []
-        for folder in FOLDERS:
+        for folder in self.folders:
             for name in chance.sample(NAMES, chance.randint(1, 5)):
                 self._put(f"{folder}/{name}.s", self._words())
         for name in ("one.txt", "two.txt"):
             self._put(name, self._words())
-        self._put("raw/.hidden.s", b"never read\n")
+        for folder in self.folders[::2]:
+            self._put(f"{folder}/.hidden.s", b"never read\n")
         for number in range(chance.randint(2, 7)):
             self.steps.append(self._step(number))
         self.write()
@@ -102,6 +106,9 @@ class World:
             step.way = chance.choice(["run", "run", "batch" if step.wildcard else "run", "python"])
         if step.way != "run":
             step.direct = False
+        if self.far and step.kind in ENUMERABLE and chance.random() < 0.5:
+            step.folder, step.direct = f"{FAR}{folder}", False
+        if step.way != "run":
             step.size = chance.randint(2, 5)
             step.mark = self.mark
         return step
@@ -112,7 +119,7 @@ class World:
         if kind == "group":
             steps = [step for step in self.steps if step.kind not in ("folder", "group")]
             return [f"step:{step.name}" for step in chance.sample(steps, min(2, len(steps)))] or ["one.txt"], True
-        patterns = [f"{folder}/*.s" for folder in FOLDERS]
+        patterns = [f"{folder}/*.s" for folder in self.folders]
         literals = ["one.txt", "two.txt"]
         folders = []
         for step in self.steps:
@@ -205,7 +212,7 @@ class World:
         return key
 
     def add(self) -> str:
-        key = f"{self.chance.choice(FOLDERS)}/{self.chance.choice(NAMES)}.s"
+        key = f"{self.chance.choice(self.folders)}/{self.chance.choice(NAMES)}.s"
         self._put(key, self._words())
         return f"{key} = {self.sources[key]!r}"
 
@@ -219,10 +226,11 @@ class World:
 
     def rename(self) -> str:
         old = self._source()
-        new = f"{self.chance.choice(FOLDERS)}/{self.chance.choice(NAMES)}.s"
+        new = f"{self.chance.choice(self.folders)}/{self.chance.choice(NAMES)}.s"
         if "/" not in old or new == old:
             return ""
-        os.makedirs(os.path.dirname(self.box.path(new)), exist_ok=True)
+        if not new.startswith(FAR):
+            os.makedirs(os.path.dirname(self.box.path(new)), exist_ok=True)
         self.box.rename(old, new)
         self.sources[new] = self.sources.pop(old)
         return f"{old} -> {new}"

@@ -19,9 +19,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cloud import BUCKET, CloudSandbox
 from oracle import Files, Model, Outcome
 from projects import CODE, World, data_files
 
+from gcs_server import GcsServer
 from support import Sandbox, decoded
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 COUNT = int(os.environ.get("DUCT_PROPERTY_PROJECTS", "240"))
 SEEDS = [int(os.environ["DUCT_PROPERTY_SEED"])] if "DUCT_PROPERTY_SEED" in os.environ else list(range(COUNT))
+FAR_SEEDS = SEEDS if "DUCT_PROPERTY_SEED" in os.environ else list(range(max(1, COUNT // 6)))
 KILLS = SEEDS if "DUCT_PROPERTY_SEED" in os.environ else list(range(max(1, COUNT // 10)))
 ROUNDS = 4
 
@@ -265,7 +268,16 @@ class Trial:
 
     def clean_build(self) -> None:
         """A fresh copy of the sources, built at once, gives the same targets; anything else must be an orphan."""
-        fresh = Sandbox(os.path.join(self.box.home, "fresh"))
+        with contextlib.ExitStack() as stack:
+            self._clean_build(self._fresh(stack))
+
+    def _fresh(self, stack: contextlib.ExitStack) -> Sandbox:
+        home = os.path.join(self.box.home, "fresh")
+        if isinstance(self.box, CloudSandbox):
+            return CloudSandbox(home, stack.enter_context(GcsServer(BUCKET)))
+        return Sandbox(home)
+
+    def _clean_build(self, fresh: Sandbox) -> None:
         fresh.env |= {name: self.box.env[name] for name in ("FAILS", "PROGRAM")}
         fresh.files(dict(self.world.sources))
         for name in CODE:
@@ -292,7 +304,11 @@ def quiet_signals() -> Iterator[None]:
 @pytest.mark.usefixtures("quiet_signals")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_project_is_rebuilt_rightly_and_minimally(box: Sandbox, seed: int) -> None:
-    trial = Trial(box, seed)
+    edited_and_built(Trial(box, seed))
+
+
+def edited_and_built(trial: Trial) -> None:
+    """Rounds of edits, of builds that do only a part, and of whole ones."""
     trial.build()
     for _ in range(ROUNDS):
         for _ in range(trial.chance.choice([1, 1, 1, 2, 3])):
@@ -309,20 +325,51 @@ def test_random_project_is_rebuilt_rightly_and_minimally(box: Sandbox, seed: int
     trial.clean_build()
 
 
+@pytest.fixture
+def server() -> Iterator[GcsServer]:
+    with GcsServer(BUCKET) as running:
+        yield running
+
+
+@pytest.mark.usefixtures("quiet_signals")
+@pytest.mark.parametrize("seed", FAR_SEEDS)
+def test_random_project_with_objects_is_rebuilt_rightly_and_minimally(
+    tmp_path: Path, server: GcsServer, seed: int
+) -> None:
+    box = CloudSandbox(str(tmp_path), server)
+    try:
+        edited_and_built(Trial(box, 2_000_000 + seed))
+    finally:
+        box.kill_everything()
+
+
+@pytest.mark.parametrize("seed", KILLS[::2])
+def test_random_project_with_objects_survives_kills(tmp_path: Path, server: GcsServer, seed: int) -> None:
+    box = CloudSandbox(str(tmp_path), server)
+    try:
+        killed_and_built(Trial(box, 3_000_000 + seed))
+    finally:
+        box.kill_everything()
+
+
 @pytest.mark.parametrize("seed", KILLS)
 def test_random_project_survives_kills(tmp_path: Path, seed: int) -> None:
     box = Sandbox(str(tmp_path))
     try:
-        trial = Trial(box, 1_000_000 + seed)
-        for _ in range(ROUNDS):
-            trial.killed_build()
-            for _ in range(trial.chance.randint(1, 3)):
-                trial.world.edit(trial.model)
-            trial.world.adopt(trial.model)
-        trial.build()
-        trial.clean_build()
+        killed_and_built(Trial(box, 1_000_000 + seed))
     finally:
         box.kill_everything()
+
+
+def killed_and_built(trial: Trial) -> None:
+    """Rounds of edits and builds that are killed."""
+    for _ in range(ROUNDS):
+        trial.killed_build()
+        for _ in range(trial.chance.randint(1, 3)):
+            trial.world.edit(trial.model)
+        trial.world.adopt(trial.model)
+    trial.build()
+    trial.clean_build()
 
 
 def test_the_model_itself_notices_a_missed_job(box: Sandbox) -> None:

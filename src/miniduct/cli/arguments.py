@@ -85,6 +85,7 @@ WHERE = (
     Flag(("-f", "--file"), "the Ductfile (without it: looked for here and upwards)", "value", "FILE"),
     Flag(("-C", "--directory"), "as if started in DIR", "value", "DIR"),
     Flag(("--set",), "another value for a var of the Ductfile; may be repeated", "many", "NAME=VALUE", convert=_pair),
+    Flag(("--offline",), "ask no remote store: what was last known of its keys counts"),
 )
 SAYING = (
     Flag(("-q", "--quiet"), "failures only"),
@@ -223,6 +224,7 @@ _SPEC = {
     "clean": Words(
         (
             Flag(("--orphans",), "only targets that a step made once and that none makes any more"),
+            Flag(("--objects",), "instead of targets, the local copies of remote inputs"),
             Flag(("-y", "--yes"), "do not ask"),
             Flag(("-n", "--dry-run"), "list only"),
             NO_WAIT,
@@ -234,6 +236,7 @@ _SPEC = {
             ("duct clean --orphans", "what is left over"),
             ("duct clean clean", "the targets of the step clean"),
             ("duct clean -n", "list what would be removed"),
+            ("duct clean --objects", "free the disk of copies; what is needed is fetched again"),
         ),
     ),
     "accept": Words(

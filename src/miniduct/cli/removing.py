@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..answers import Removal
+    from ..workspace import Where
     from .session import Session
 
 _MOST = 20
@@ -28,6 +29,8 @@ def clean(session: Session) -> int:
 
     where = session.where()
     values = session.values
+    if values.objects:
+        return _objects(session, where)
     removals = plan_clean(where, session.words, orphans=values.orphans)
     wanted = [each for each in removals if each.refused is None]
     _list(session, removals, wanted)
@@ -49,6 +52,22 @@ def clean(session: Session) -> int:
     if left:
         session.say(f"left alone: {names_text([shown(key) for key in left])}")
     return EXIT_FAILED if left else EXIT_OK
+
+
+def _objects(session: Session, where: Where) -> int:
+    """They are copies: nobody is asked."""
+    from ..clean import clean_objects
+
+    if session.words or session.values.orphans:
+        raise UsageError("--objects takes no targets, and no --orphans", hint="copies are removed all together")
+    removed = clean_objects(where, wait=not session.values.no_wait, dry_run=session.values.dry_run)
+    if session.json:
+        session.answer_json("objects_removed", {"bytes": removed})
+    if session.values.dry_run:
+        session.say(f"copies of {size(removed)} would be removed (dry run, nothing was done)")
+    else:
+        session.say(f"removed copies of {size(removed)}" if removed else "nothing to remove")
+    return EXIT_OK
 
 
 def _amount(removals: Sequence[Removal]) -> str:

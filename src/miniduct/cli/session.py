@@ -38,7 +38,8 @@ class Session:
         from ..workspace import locate
 
         sets = tuple(dict(self.values.set).items())
-        where = locate(self.values.file, self.values.directory, current_folder(), sets)
+        values = self.values
+        where = locate(values.file, values.directory, current_folder(), sets, offline=values.offline)
         os.chdir(where.root)
         return where
 

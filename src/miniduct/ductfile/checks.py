@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from ..keys import HTTP, is_remote
 from ..shell import check_command
 from ..template import Placeholder, parse
 from ..text import count, nearest, shown
 from . import tables
-from .drafts import RESERVED
+from .drafts import ACTIONS, RESERVED
 from .source import kind, scalar
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _NEARLY = re.compile(
     r"(?<!\$)\{([^\W\d]\w*)(\.[\w-]+(?:[.\[][\w\].-]*)|\[[\w-]*\](?:\.[\w.-]+)?|\*\*?|![rsa]|:(?:q|[<>^=]?0?\d*[dsfx]?))\}"
 )
+
+_NOT_FOR_COPIES = ("shell", "batch", "params", "env", "secrets", "cwd", "keep")
 
 _HABITS = {
     "wildcards": "a wildcard stands alone: write {{{part}}}",
@@ -59,17 +62,22 @@ def keys_of(declared: Sequence[Declared]) -> list[Key]:
 
 def _action(draft: Draft) -> None:
     spot = draft.spot
-    if "run" in draft.spots and "python" in draft.spots:
-        draft.spots["python"].wrong(
-            'stands beside "run", and a step does one thing', key=True, hint="make two steps of it"
+    actions = [name for name in ACTIONS if name in draft.spots]
+    for name in actions[1:]:
+        draft.spots[name].wrong(
+            f'stands beside "{actions[0]}", and a step does one thing', key=True, hint="make two steps of it"
         )
     if draft.action is not None:
         shell = draft.spots.get("shell")
         if shell is not None and "shell" in draft.own and draft.run is not None and draft.run.argv is not None:
             shell.wrong('has no effect, for "run" is a list of words', key=True, hint='write "run" as one text')
-        for name in ("shell", "batch") if draft.action == "python" else ():
+        for name in (
+            ("shell", "batch") if draft.action == "python" else _NOT_FOR_COPIES if draft.action == "copy" else ()
+        ):
             if name in draft.own:
-                draft.spots[name].wrong("has no effect on a function", key=True, hint="leave it out")
+                what = "function" if draft.action == "python" else "copy"
+                draft.spots[name].wrong(f"has no effect on a {what}", key=True, hint="leave it out")
+        _copy(draft)
         variables = draft.values.get("env")
         for name in draft.values.get("secrets") or ():
             if variables and (name in variables[0] or name in variables[1]):
@@ -79,6 +87,55 @@ def _action(draft: Draft) -> None:
         spot.say(f"{spot.subject} has targets, but nothing that makes them", key=True, hint='add run = "…"')
     elif not draft.puzzling and "inputs" not in draft.values and "after" not in draft.values:
         spot.say(f"{spot.subject} has neither inputs nor a command", key=True, hint='add run = "…"')
+
+
+def _copy(draft: Draft) -> None:
+    """What only copies, and only remote keys, can have."""
+    for each in draft.targets:
+        if each.key is not None and is_remote(each.key.text):
+            if each.key.text.startswith(HTTP):
+                each.spot.wrong(f"has {shown(each.key.text)}, and addresses of the web can only be read")
+            elif each.key.globs:
+                each.spot.wrong(
+                    f"has {shown(each.key.text)}, and a target of gs:// is one object", hint="name it without *"
+                )
+    if draft.values.get("keep") and any(is_remote(key.text) for key in keys_of(draft.targets)):
+        draft.spots["keep"].wrong("has no effect on a target in a bucket, which is replaced as a whole", key=True)
+    _addresses(draft)
+    if (
+        "sha256" in draft.own
+        and "sha256" not in draft.broken
+        and not any(key.text.startswith(HTTP) for key in keys_of(draft.inputs))
+    ):
+        draft.spots["sha256"].wrong("has no effect, for no input is an address of the web", key=True)
+    if draft.action != "copy" or draft.broken & {"inputs", "targets"}:
+        return
+    for setting, declared in (("inputs", draft.inputs), ("targets", draft.targets)):
+        if len(declared) != 1 or declared[0].key is None or declared[0].key.globs or declared[0].key.text.endswith("/"):
+            place = draft.spots.get(setting, draft.spot)
+            place.say(
+                f"{draft.spot.subject} copies, and so has one key as its {setting}, without globs",
+                key=True,
+                hint="a wildcard copies many: one job for each",
+            )
+
+
+def _addresses(draft: Draft) -> None:
+    """A web server has no listing: the names in an address must have their values from elsewhere."""
+    named = set(draft.foreach)
+    for each in draft.inputs:
+        if each.key is None:
+            continue
+        if not each.key.text.startswith(HTTP):
+            named |= set(each.key.names)
+            continue
+        for wildcard in each.key.wildcards:
+            if wildcard.name not in named:
+                each.spot.say(
+                    f"{each.spot.subject} has {wildcard}, and a web server does not tell what it has",
+                    part=(wildcard.start, wildcard.end),
+                    hint="name it in an input of files before, or give its values in foreach",
+                )
 
 
 # -- keys and their names --------------------------------------------------------------------------------------------------------------
@@ -316,7 +373,7 @@ class _Command:
     def _single(self, it: Placeholder, subject: str) -> tuple[str, str | None] | None:
         setting, declared = self._declared(it.name)
         if it.part == "uri":
-            return f"{subject} has {it}, which is not supported yet", None
+            return self._empty(it, subject, setting, declared)
         if it.part is not None or it.index is not None:
             return f"{subject} has {it}, which means nothing", f"write {Placeholder(setting, it.part, it.index)}"
         return self._empty(it, subject, setting, declared)
@@ -332,18 +389,16 @@ class _Command:
         setting, declared = self._declared(it.name)
         if setting in self.draft.broken:
             return None
-        if not declared or (it.part is None and it.index is None):
+        if not declared or (it.slot is None and it.index is None):
             return self._empty(it, subject, setting, declared)
         if it.index is not None:
             return self._indexed(it, subject, setting, declared)
         names = [each.name for each in declared if each.name is not None]
-        if it.part in names:
+        if it.slot in names:
             return None
-        if it.part == "uri":
-            return f"{subject} has {it}, which is not supported yet", None
         if not names:
             return f"{subject} has {it}, and the {setting} have no names", f'write {setting} = {{ {it.part} = "…" }}'
-        near = nearest(it.part or "", names)
+        near = nearest(it.slot or "", names)
         known = ", ".join(dict.fromkeys(names))
         return (
             f'{subject} has {it}, and none of the {setting} is called "{it.part}"',

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 RESERVED = ("input", "inputs", "target", "targets", "params", "manifest")
 """Names that mean something in `run`; nothing else may be called so."""
 
-ACTIONS = ("run", "python")
+ACTIONS = ("run", "python", "copy")
 """The settings that say what a step does."""
 
 MINUS_E = ("perl", "ruby", "node", "Rscript", "lua")
@@ -215,6 +215,9 @@ def _keys(scope: Scope, spot: Spot, value: object) -> list[Declared] | None:
     setting = str(spot.path[-1])
     for name, item in value.items():
         place = spot.inside(setting, name)
+        if name == "uri":
+            place.say(f'{spot.subject} has the name "uri", which has a meaning in "run"', key=True)
+            continue
         if not re.fullmatch(r"[\w-]+", name):
             place.say(
                 f'{spot.subject} has the name "{name}"',
@@ -424,6 +427,23 @@ def _python(scope: Scope, spot: Spot, value: object) -> Function | None:
     return None
 
 
+def _copy(_: Scope, spot: Spot, value: object) -> bool | None:
+    if value is True:
+        return True
+    spot.wrong(
+        f"must be true, not {values.given(value) if not isinstance(value, bool) else 'false'}", hint="leave it out"
+    )
+    return None
+
+
+def _sha256(_: Scope, spot: Spot, value: object) -> str | None:
+    written = values.text(spot, value)
+    if written is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", written):
+        spot.wrong("must be 64 hexadecimal digits", hint="`sha256sum FILE` shows them")
+        return None
+    return None if written is None else written.lower()
+
+
 def _shell(scope: Scope, spot: Spot, value: object) -> tuple[str, ...] | None:
     written = values.words(spot, value)
     if written is None:
@@ -464,6 +484,8 @@ CONVERTERS: dict[str, Callable[[Scope, Spot, Any], Any]] = {
     "targets": _keys,
     "run": _run,
     "python": _python,
+    "copy": _copy,
+    "sha256": _sha256,
     "after": _after,
     "foreach": _foreach,
     "where": _where,

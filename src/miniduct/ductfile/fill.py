@@ -9,11 +9,12 @@ import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..keys import GS, bucket_and_name, is_remote, secret_in
 from ..template import Placeholder, parse, strays, unparse
 from ..text import nearest, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from ..template import Template
     from .source import Spot
@@ -97,6 +98,8 @@ def key(spot: Spot, text: str, values: Mapping[str, str], base: Base) -> Key | N
     if not parts or parts == [""]:
         spot.wrong("has an empty key" if not text else "has a key that is empty once its vars are in place")
         return None
+    if isinstance(parts[0], str) and is_remote(parts[0]):
+        return _remote(spot, parts, written, values)
     if isinstance(parts[0], str) and not _is_local(spot, parts[0]):
         return None
     rooted = isinstance(parts[0], str) and parts[0].startswith("/")
@@ -111,8 +114,46 @@ def key(spot: Spot, text: str, values: Mapping[str, str], base: Base) -> Key | N
     if final is None:
         return None
     wildcards = tuple(part for part in written.placeholders if part.name not in values)
-    globs = any(sign in part for part in parts if isinstance(part, str) for sign in "*?[")
-    return Key(final, written, spot, wildcards, globs)
+    return Key(final, written, spot, wildcards, _has_globs(parts))
+
+
+def _has_globs(parts: Sequence[str | Placeholder]) -> bool:
+    return any(sign in part for part in parts if isinstance(part, str) for sign in "*?[")
+
+
+def _remote(spot: Spot, parts: Sequence[str | Placeholder], written: Template, values: Mapping[str, str]) -> Key | None:
+    """A key of another store: it stays as it is, for every letter of it counts there."""
+    head = str(parts[0])
+    secret = None if head.startswith(GS) else secret_in("".join(map(str, parts)))
+    if secret is not None:
+        spot.wrong(
+            f'has an address with a secret in it ("{secret}"), and a key is shown and stored',
+            hint="leave it out, and give it as headers or query in [stores.http], from a variable in its secrets",
+            quoted=False,
+        )
+        return None
+    full = unparse(parts) if len(parts) > 1 else head
+    globs = head.startswith(GS) and _has_globs(parts)
+    if head.startswith(GS):
+        bucket, slash, _ = head.removeprefix(GS).partition("/")
+        wrong = None
+        if not slash or any(sign in bucket for sign in "*?["):
+            wrong = "its bucket must be named, without wildcards" if len(parts) > 1 or globs else "it names no object"
+        elif full.endswith("/"):
+            wrong = "it is a folder, and there are none in a bucket: name its objects, or write a glob"
+        elif len(parts) == 1 and not globs:
+            try:
+                bucket_and_name(head)
+            except ValueError as error:
+                wrong = str(error)
+        if wrong is not None:
+            spot.wrong(f"has {shown(full)}: {wrong}")
+            return None
+    elif not head.partition("://")[2].strip("/"):
+        spot.wrong(f"has {shown(full)}: it names no host")
+        return None
+    wildcards = tuple(part for part in written.placeholders if part.name not in values)
+    return Key(full, written, spot, wildcards, globs)
 
 
 def _braces_are_plain(spot: Spot, text: str) -> bool:
@@ -161,7 +202,7 @@ def _is_local(spot: Spot, text: str) -> bool:
     found = SCHEME.match(text)
     if found:
         scheme = f"{found[1]}://" if found[1] else f"{found[2]}:"
-        spot.wrong(f"has a key of {scheme}, which is not supported yet", hint="local files only, so far")
+        spot.wrong(f"has a key of {scheme}, which is not supported", hint="local files, gs:// and https:// are")
         return False
     if text.startswith("~/") or text == "~":
         spot.wrong(

@@ -19,6 +19,7 @@ from .drafts import RESERVED, Draft, Scope, settings_of
 from .fill import Base, fill, is_path
 from .foreach import Today
 from .source import Source, Spot, kind, scalar, source_of
+from .stores import stores
 from .wanted import wanted
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class _Reader:
         """Those of the main file."""
         self.pools: dict[str, int] = {}
         self.pools_broken = False
+        self.stores: dict[str, dict[str, Any]] = {}
         self.default: list[tuple[str, Spot, Scope]] = []
         self.remarks: list[remarks.Remark] = []
         self.calls: Calls | None = None
@@ -113,6 +115,7 @@ class _Reader:
             self.remarks += remarks.unused(top.named("vars"), source.data["vars"], source.data)
         scope = Scope(found, Base(self.root, "" if folder == "." else folder), self.today, prefix)
         self._pools(top.named("pools"), source.data.get("pools", {}))
+        self._stores(top.named("stores"), source.data.get("stores"), main=len(chain) == 1)
         defaults = self._defaults(source, scope)
         self._steps(source, scope, defaults)
         if len(chain) == 1:
@@ -182,6 +185,14 @@ class _Reader:
             number = values.whole(spot.inside("pools", name), value, 1)
             self.pools.setdefault(name, number or 1)
 
+    def _stores(self, spot: Spot, table: object, *, main: bool) -> None:
+        if table is None:
+            return
+        if not main:
+            spot.say("[stores] stands in an included file", key=True, hint="write it into the main Ductfile")
+            return
+        self.stores = stores(spot, table)
+
     def _defaults(self, source: Source, scope: Scope) -> Draft:
         spot = Spot(source, ("defaults",), "[defaults]", "[defaults]")
         table = source.data.get("defaults", {})
@@ -224,8 +235,6 @@ class _Reader:
         draft.own.update(settings)
         draft.broken.difference_update(settings)
         draft.read(settings)
-        if "copy" in later and draft.action is None:
-            draft.broken.add("run")
         draft.puzzling = len(settings) + len(later) < len(table)
         check(draft)
         if draft.action == "python" and "python" not in draft.broken:
@@ -304,6 +313,7 @@ class _Reader:
             steps=tuple(step for step in steps if step is not None),
             default=default,
             pools=self.pools,
+            stores=self.stores,
             vars=variables,
             today=self.today.date().isoformat() if self.today.used else None,
             code_files=tuple(self.code_files),
@@ -363,6 +373,8 @@ class _Reader:
                 "max_age",
                 "keep",
                 "description",
+                "copy",
+                "sha256",
             )
             if name in given
         }

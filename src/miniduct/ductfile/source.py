@@ -111,9 +111,17 @@ class Spot:
     def location(self, *, key: bool = False, part: tuple[int, int] | None = None) -> Location:
         return self.source.location(self.path, key=key, part=part)
 
-    def wrong(self, what: str, *, hint: str | None = None, facts: tuple[str, ...] = (), key: bool = False) -> None:
-        """Put a mistake on the list: the subject, then what is wrong with it."""
-        self.say(f"{self.subject} {what}", hint=hint, facts=facts, key=key)
+    def wrong(
+        self,
+        what: str,
+        *,
+        hint: str | None = None,
+        facts: tuple[str, ...] = (),
+        key: bool = False,
+        quoted: bool = True,
+    ) -> None:
+        """Put a mistake on the list: the subject, then what is wrong with it. Without `quoted`, the line itself is not shown."""
+        self.say(f"{self.subject} {what}", hint=hint, facts=facts, key=key, quoted=quoted)
 
     def say(
         self,
@@ -123,9 +131,13 @@ class Spot:
         facts: tuple[str, ...] = (),
         key: bool = False,
         part: tuple[int, int] | None = None,
+        quoted: bool = True,
     ) -> None:
         """Put a mistake on the list, in these words."""
-        self.source.mistakes.append(mistake_at(self.location(key=key, part=part), what, facts=facts, hint=hint))
+        place = self.location(key=key, part=part)
+        if not quoted:
+            place = place._replace(width=0, source="")
+        self.source.mistakes.append(mistake_at(place, what, facts=facts, hint=hint))
 
 
 def kind(value: object) -> str:

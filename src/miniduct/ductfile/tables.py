@@ -39,6 +39,26 @@ _VALUES: dict[str, Any] = {
 }
 
 
+_TEXT_TABLE: dict[str, Any] = {"type": "object", "additionalProperties": _TEXT}
+_PLACES: dict[str, Any] = {"type": "object", "additionalProperties": _TEXT_TABLE}
+_GCS: dict[str, Any] = {
+    "type": "object",
+    "properties": {"project": _TEXT, "credentials": _TEXT, "endpoint": _TEXT, "user_project": _TEXT_TABLE},
+    "additionalProperties": False,
+}
+_HTTP: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "secrets": _TEXTS,
+        "headers": _PLACES,
+        "query": _PLACES,
+        "connect_timeout": _DURATION,
+        "read_timeout": _DURATION,
+        "timeout": _DURATION,
+    },
+    "additionalProperties": False,
+}
+
 _STEP_NAME = r"^[^\x00-/:-@[-^`{-\x7f][^\x00-*,/:-@[-^`{-\x7f]*$"
 """Letters of any alphabet, digits and `_`, later also `+`, `-` and `.`; so that every dialect of regular expressions reads it alike."""
 
@@ -88,6 +108,14 @@ SETTINGS = (
         {"type": "object", "additionalProperties": {"type": "integer", "minimum": 1}},
     ),
     Setting(
+        "stores",
+        (TOP,),
+        "tables gcs and http",
+        "none",
+        "How to reach Google Cloud Storage (`[stores.gcs]`) and addresses of the web (`[stores.http]`).",
+        {"type": "object", "properties": {"gcs": _GCS, "http": _HTTP}, "additionalProperties": False},
+    ),
+    Setting(
         "defaults",
         (TOP,),
         "table of settings",
@@ -128,6 +156,22 @@ SETTINGS = (
         "none",
         "A Python function to be called in a warm process: its arguments by name, its code counts.",
         {"type": "string", "pattern": r"^[^:]+:[^:]+$"},
+    ),
+    Setting(
+        "copy",
+        (STEP,),
+        "true",
+        "none",
+        "Copies the one input to the one target, from store to store.",
+        {"const": True},
+    ),
+    Setting(
+        "sha256",
+        (STEP,),
+        "64 hexadecimal digits",
+        "none",
+        "The checksum that the content of an `https://` input must have.",
+        {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"},
     ),
     Setting("after", (STEP,), "text or list", "none", "Steps that must have ended before: order only.", _TEXTS),
     Setting(
@@ -243,7 +287,7 @@ SETTINGS = (
     Setting("tags", (DEFAULTS, STEP), "text or list", "none", "Names for groups of steps: `duct build tag:x`.", _TEXTS),
 )
 
-TABLES = ("vars", "pools", "defaults", "step")
+TABLES = ("vars", "pools", "stores", "defaults", "step")
 """Those of the top that are written as `[table]`."""
 
 EXAMPLES = {
@@ -254,6 +298,8 @@ EXAMPLES = {
     "targets": 'targets = "out/report.csv"',
     "run": 'run = "cp {input} {target}"',
     "python": 'python = "module:function"',
+    "copy": "copy = true",
+    "sha256": 'sha256 = "…"',
     "after": 'after = "setup"',
     "env": 'env = ["HOME"], or env = { NAME = "value" }',
     "secrets": 'secrets = ["TOKEN"]',
@@ -272,7 +318,7 @@ EXAMPLES = {
 }
 """How a setting is written, for whom it has a wrong type."""
 
-LATER = ("copy", "memory", "notify")
+LATER = ("memory", "notify")
 """Settings of a step that are meant to come."""
 
 FOREIGN = {

@@ -47,6 +47,10 @@ def definition(step: Step, environ: Mapping[str, str], vars: Mapping[str, str]) 
     if step.call is not None:
         # Only here, so that what was known of commands before there were functions still holds.
         found.update(call=str(step.call), code=dict(step.code))
+    if step.copy:
+        found.update(copy=True)
+    if step.sha256 is not None:
+        found.update(sha256=step.sha256)
     return canonical(found)
 
 

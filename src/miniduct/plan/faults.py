@@ -9,8 +9,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import Mistake
+from ..keys import is_remote
 from ..text import count, nearest, shown
-from .listing import join, parent
+from .listing import join, parent, remote_folder
 from .patterns import bound_texts, key_pattern
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ..model import Location, Step
     from .columns import Plan
     from .listing import Listing
+    from .patterns import Pattern
     from .rows import Rows
     from .shapes import Shape
 
@@ -219,15 +221,13 @@ class Search:
 
     def _closest(self, name: str) -> str | None:
         plan = self._plan
+        if is_remote(name):
+            return self._closest_target(name)  # to list a bucket for a hint would take too long
         if not name.endswith("/") and (plan.key(f"{name}/") is not None or self._listing.exists(name)):
             return f"{shown(name)} is a folder: {shown(name + '/')} reads it as a whole"
-        if self._offer is None:
-            self._offer = [plan.names[key] for key, job in enumerate(plan.maker) if job >= 0]
-        found = nearest(name, self._offer)
-        if found:
-            key = plan.key(found[0])
-            maker = plan.steps[plan.step_of(plan.maker[key or 0])]
-            return f'closest target: {shown(found[0])}, made by step "{maker.name}" ({maker.location})'
+        target = self._closest_target(name)
+        if target:
+            return target
         folder = parent(name)
         if "\\" in name:
             return SEPARATOR
@@ -239,6 +239,16 @@ class Search:
             return f"there is no folder {shown(folder)}" + (f"; the nearest is {shown(near)}" if near else "")
         found = nearest(name, self._listing.files(folder))
         return f"closest file: {shown(found[0])}" if found else None
+
+    def _closest_target(self, name: str) -> str | None:
+        plan = self._plan
+        if self._offer is None:
+            self._offer = [plan.names[key] for key, job in enumerate(plan.maker) if job >= 0]
+        found = nearest(name, self._offer)
+        if not found:
+            return None
+        maker = plan.steps[plan.step_of(plan.maker[plan.key(found[0]) or 0])]
+        return f'closest target: {shown(found[0])}, made by step "{maker.name}" ({maker.location})'
 
 
 def nothing_found(
@@ -255,7 +265,8 @@ def nothing_found(
             told.update(pattern.names)
             slot = each.step.inputs[at]
             text = f'{slot.location}: {shown(slot.text)}, an input of step "{each.step.name}", matches nothing'
-            facts = (_near(listing, pattern.folder), *([SEPARATOR] if "\\" in slot.text else []))
+            near = _near_remote(listing, pattern) if is_remote(pattern.prefix) else _near(listing, pattern.folder)
+            facts = (near, *([SEPARATOR] if "\\" in slot.text else []))
             warnings.append((text, facts))
     return warnings
 
@@ -265,6 +276,11 @@ def _alike(listing: Listing, folder: str, above: str) -> str | None:
     name = folder[len(above) :].strip("/").partition("/")[0]
     found = nearest(name, listing.dirs(above))
     return shown(join(above, found[0]) + "/") if found else None
+
+
+def _near_remote(listing: Listing, pattern: Pattern) -> str:
+    begin = len(listing.read(remote_folder(pattern)))
+    return f"{count(begin, 'object')} there with a name that begins with {shown(pattern.prefix)}"
 
 
 def _near(listing: Listing, folder: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
+from ..keys import is_remote
 from .columns import Folder
 from .listing import Listing, join
 
@@ -41,7 +42,7 @@ def ours(plan: Plan) -> set[str]:
 
 def digest(folder: str, entries: Iterable[Entry], known: Collection[str]) -> bytes:
     """What identifies the foreign names of a folder: neither known keys nor on the way to one."""
-    before = join(folder, "")
+    before = "" if is_remote(folder) else join(folder, "")
     names = [f"{name}/" if is_dir else name for name, is_dir in entries]
     foreign = [name for name in names if before + name not in known]
     if any(name[-1] == "/" for name in foreign):
@@ -66,7 +67,9 @@ def relist(plan: Plan, store: Store, folders: Iterable[int], listing: Listing | 
     found = []
     for number in folders:
         before = plan.folders[number]
-        now = _only_ours(before.name, store, known) if before.foreign == NOTHING else None
+        now = (
+            _only_ours(before.name, store, known) if before.foreign == NOTHING and not is_remote(before.name) else None
+        )
         if now is None:
             listing.read(before.name)
             now = _folder(before.name, listing, known)

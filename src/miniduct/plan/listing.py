@@ -11,13 +11,15 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from ..errors import StoreError
+from ..keys import is_remote
+from ..stores.base import Entry
 
 if TYPE_CHECKING:
     import re
     from collections.abc import Iterable, Iterator, Mapping
 
     from ..model import Stamp
-    from ..stores.base import Entry, Store
+    from ..stores.base import Store
     from .patterns import Pattern
 
 STATE = ".duct"
@@ -44,6 +46,8 @@ class Listing:
         """The folder's entries; none where there is no such folder."""
         found = self.entries.get(folder)
         if found is None:
+            if is_remote(folder):
+                return self._read_remote(folder)
             if folder == STATE or folder.startswith(f"{STATE}/"):
                 return []
             if self._before is not None and folder in self._before.entries:
@@ -56,11 +60,19 @@ class Listing:
             self.stamps[folder] = stamp if listed is not None else None
         return found
 
+    def _read_remote(self, folder: str) -> list[Entry]:
+        """What `remote_folder` stands for; it has no stamp, so it is read each time. The entries are whole keys."""
+        prefix = folder.rstrip("*")
+        keys = self._store.matches(prefix, deep=folder.endswith("**"))
+        self.stamps[folder] = None
+        found = self.entries[folder] = [Entry(key, False) for key in keys]
+        return found
+
     def files(self, folder: str) -> list[str]:
         """The keys of the files in a folder, sorted."""
         found = self._files.get(folder)
         if found is None:
-            before = join(folder, "")
+            before = "" if is_remote(folder) else join(folder, "")
             found = self._files[folder] = sorted(
                 [before + entry.name for entry in self.read(folder) if not entry.is_dir]
             )
@@ -74,7 +86,9 @@ class Listing:
         return found
 
     def candidates(self, pattern: Pattern) -> list[str]:
-        """The keys on disk that may match, sorted; folders (with their slash) where the pattern means folders."""
+        """The keys that are there and may match, sorted; folders (with their slash) where the pattern means folders."""
+        if is_remote(pattern.prefix):
+            return [entry.name for entry in self.read(remote_folder(pattern))]
         found: list[str] = []
         for folder, last in self._ends(pattern):
             if pattern.is_folder:
@@ -128,6 +142,8 @@ class Listing:
 
     def expect(self, pattern: Pattern, children: Mapping[str, Iterable[str]]) -> None:
         """List those folders as well that will be walked once the plan's targets are there. `children`: folder to the names in it."""
+        if is_remote(pattern.prefix):
+            return
         folders = [pattern.folder]
         levels = pattern.levels
         for level in levels[:-1]:
@@ -148,6 +164,8 @@ class Listing:
 
     def exists(self, folder: str) -> bool:
         """Is there such a folder?"""
+        if is_remote(folder):
+            return True  # a bucket has no folders, so none that could be missing
         if folder in self.stamps:
             return self.stamps[folder] is not None
         return self._store.folder_stamp(folder) is not None
@@ -164,7 +182,9 @@ class Listing:
         The folders read for this are not kept: other names in them do not matter to the plan.
         """
         listed = list(keys)
-        many = {folder for folder, count in Counter(map(parent, listed)).items() if count >= MANY}
+        self._store.ask([key for key in listed if is_remote(key)])
+        local = (key for key in listed if not is_remote(key))
+        many = {folder for folder, count in Counter(map(parent, local)).items() if count >= MANY}
         names = {folder: self._names(folder) for folder in many}
         lacking = []
         for key in listed:
@@ -186,6 +206,14 @@ class Listing:
             return self._store.stat(key) is not None
         except StoreError:
             return True  # something is there: the job that reads it fails by name, and no other
+
+
+def remote_folder(pattern: Pattern) -> str:
+    """A name for what has to be listed to find the matches of a remote pattern: all keys with its prefix, `**` where further slashes may follow."""
+    deep = "/" in pattern.source[len(pattern.prefix) :] or any(
+        not isinstance(token, str) and token.deep for token in pattern.tokens
+    )
+    return pattern.prefix + ("**" if deep else "*")
 
 
 def _visible(entries: list[Entry]) -> list[Entry]:

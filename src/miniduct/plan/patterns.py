@@ -12,6 +12,7 @@ import re
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..keys import HTTP, is_remote
 from ..template import parse
 
 if TYPE_CHECKING:
@@ -248,7 +249,9 @@ def plain(values: Iterable[str]) -> bool:
 
 
 def normal(key: str) -> str:
-    """The key without `./`, `//` and inner `..`; a last slash stays."""
+    """The key without `./`, `//` and inner `..`; a last slash stays. In a remote key every letter counts."""
+    if is_remote(key):
+        return key
     folder = "/" if key.endswith("/") and key.strip("/") else ""
     return posixpath.normpath(key) + folder if key else key
 
@@ -278,7 +281,9 @@ def is_glob(text: str) -> bool:
     return any(sign in text for sign in "*?[") and glob(text).globs
 
 
-def _globbed(pieces: Sequence[str | Wildcard]) -> list[Token]:
+def _globbed(pieces: Sequence[str | Wildcard]) -> Sequence[Token]:
+    if pieces and isinstance(pieces[0], str) and pieces[0].startswith(HTTP):
+        return pieces  # in an address these signs mean something else
     tokens: list[Token] = []
     for at, piece in enumerate(pieces):
         if isinstance(piece, Wildcard):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..errors import PlanError, UsageError
+from ..keys import is_remote
 from ..text import escaped, nearest
 from .faults import mistake
 from .folders import ways
@@ -133,6 +134,9 @@ class _Chosen:
 
     def _names(self, target: str, standing: str) -> Iterator[str]:
         """The target as the plan may call it: relative to the root, or absolute."""
+        if is_remote(target):
+            yield target
+            return
         folder = "/" if target.endswith("/") else ""
         path = os.path.normpath(os.path.join(self.root, standing, target))
         inside = path == self.root or path.startswith(self.root.rstrip("/") + "/")

@@ -54,6 +54,12 @@ class CallTemplate:
             return True
         return slot == 0 and "target" in self._takes
 
+    def reads(self, slot: int) -> bool:
+        """Does the function get the path of these inputs (their number among the declared ones)?"""
+        if self._takes is None or "inputs" in self._takes:
+            return True
+        return slot == 0 and "input" in self._takes
+
     def render(self, values: Mapping[str, Any], *, shown: bool = True) -> Rendered:
         """The call for a job's values: texts by name, `inputs` and `targets` as lists of (slot's name, paths), `params`.
 

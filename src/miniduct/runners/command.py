@@ -177,6 +177,14 @@ class CommandTemplate:
         """Does the command get this target (its number among the declared ones) through a placeholder?"""
         return self.uses_manifest or slot in self._used
 
+    def reads(self, slot: int) -> bool:
+        """Does the command get the path of these inputs (their number among the declared ones), or of some of them?"""
+        name = self._step.inputs[slot].name
+        return self.uses_manifest or any(
+            not each.is_uri and each.name in ("input", "inputs") and each.slot in (None, name)
+            for each in self._placeholders
+        )
+
     def names(self) -> set[str]:
         """The names of the placeholders."""
         return {placeholder.name for placeholder in self._placeholders}
@@ -269,7 +277,7 @@ class CommandTemplate:
         """The values of a placeholder, fit for its place; DuctError if one is not."""
         placeholder = place.spot.placeholder
         found = self._looked_up(placeholder, values)
-        if placeholder.name in _PATHS:
+        if placeholder.name in _PATHS and not placeholder.is_uri:
             command = place.spot.command and place.spot.leads
             if command or "\n-" in "\n".join(["", *found]):
                 found = [_as_path(value, command=command) for value in found]
@@ -296,14 +304,15 @@ class CommandTemplate:
     def _looked_up(self, placeholder: Placeholder, values: Mapping[str, Any]) -> list[str]:
         name = placeholder.name
         if name in ("input", "inputs", "target", "targets"):
-            return self._paths(placeholder, values["inputs" if name.startswith("input") else "targets"])
+            setting = "inputs" if name.startswith("input") else "targets"
+            return self._paths(placeholder, values[f"{setting}.uri" if placeholder.is_uri else setting])
         if name == "params" and placeholder.part is not None:
             return _as_texts(values["params"][placeholder.part])
         value = values[name]
         return [value if isinstance(value, str) else str(value)]
 
     def _paths(self, placeholder: Placeholder, slots: Sequence[tuple[str | None, Sequence[str]]]) -> list[str]:
-        part = placeholder.part
+        part = placeholder.slot
         paths = [path for name, listed in slots if part is None or name == part for path in listed]
         index = placeholder.index
         if index is None and placeholder.name in ("input", "target") and part is None:
@@ -374,7 +383,7 @@ def _wildcards(step: Step) -> Collection[str]:
 
 
 def _gives(placeholder: Placeholder, step: Step, slot: int) -> bool:
-    if placeholder.name not in ("target", "targets"):
+    if placeholder.name not in ("target", "targets") or placeholder.is_uri:
         return False
     if placeholder.part is not None:
         return step.targets[slot].name == placeholder.part

@@ -31,6 +31,8 @@ SAME, DIFFERS, UNKNOWN = "same", "differs", "unknown"
 PARALLEL = 12_000
 """Keys from which on several processes read the stamps: a fork costs about as much as 1,000 stats."""
 MOST_PROCESSES = 16
+REMOTE = (b"gs://", b"https://", b"http://")
+"""How the keys begin that cannot be looked at here: where there are any, "same" is never said, and they count as not changed."""
 WORD = (1 << 63) - 1
 
 
@@ -111,9 +113,11 @@ def check(
     except (OSError, ValueError, TypeError, KeyError, EOFError, IndexError):
         return Checked(UNKNOWN, None, (), (), "the snapshot cannot be read")
     changed = differing(names, columns)
+    if header["remote"]:
+        changed = [at for at in changed if not names[at].startswith(REMOTE)]
     if why is not None:
         return Checked(UNKNOWN, snapshot, changed, folders, why)
-    same = not changed and not folders and not header["dirty" if named else "left"]
+    same = not changed and not folders and not header["dirty" if named else "left"] and not header["remote"]
     return Checked(SAME if same else DIFFERS, snapshot, changed, folders, None)
 
 

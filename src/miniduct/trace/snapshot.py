@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-FORMAT = 3
+FORMAT = 4
 FIELDS = frozenset(
     [
         "format",
@@ -34,6 +34,7 @@ FIELDS = frozenset(
         "expires",
         "dirty",
         "folders",
+        "remote",
         "steps",
         "tags",
         "jobs",

@@ -277,9 +277,11 @@ def test_an_empty_value_before_a_slash_makes_the_key_absolute(folder: Folder) ->
 
 
 def test_a_scheme_in_the_value_of_a_var_is_seen(folder: Folder) -> None:
-    assert folder.mistakes("[vars]\nb = 'gs://acme'\n[step.a]\ninputs = '{b}/x'\n") == [
-        '"inputs" of step "a" has a key of gs://, which is not supported yet'
+    assert folder.mistakes("[vars]\nb = 's3://acme'\n[step.a]\ninputs = '{b}/x'\n") == [
+        '"inputs" of step "a" has a key of s3://, which is not supported'
     ]
+    (step,) = folder.read("[vars]\nb = 'gs://acme'\n[step.a]\ninputs = '{b}/../x//{day}'\nrun = 'true'\n").steps
+    assert step.inputs[0].text == "gs://acme/../x//{day}"
 
 
 def test_a_dollar_before_a_wildcard_that_comes_from_a_var_cannot_be_a_key(folder: Folder) -> None:
@@ -368,8 +370,8 @@ def test_a_misspelt_setting_is_one_mistake_not_many(folder: Folder) -> None:
 
 def test_a_broken_setting_is_one_mistake_not_many(folder: Folder) -> None:
     assert folder.mistakes(
-        "[step.a]\ninputs = ['gs://x/{day}']\ntargets = 'out/{day}.csv'\nrun = 'x {input} {day} {inputs[3]}'\n"
-    ) == ['"inputs" of step "a" has a key of gs://, which is not supported yet']
+        "[step.a]\ninputs = ['s3://x/{day}']\ntargets = 'out/{day}.csv'\nrun = 'x {input} {day} {inputs[3]}'\n"
+    ) == ['"inputs" of step "a" has a key of s3://, which is not supported']
 
 
 # -- foreach ---------------------------------------------------------------------------------------------------------------------------
