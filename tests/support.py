@@ -195,15 +195,31 @@ class Sandbox:
         env: Mapping[str, str] | None = None,
         without_rights: bool = False,
         stdin: int = subprocess.DEVNULL,
+        output: str | None = None,
     ) -> subprocess.Popen[bytes]:
-        """The command in the background, in a session of its own."""
+        """The command in the background, in a session of its own; what it says goes to pipes, or to the file `output`."""
+        streams: list[Any] = [subprocess.PIPE, subprocess.PIPE]
+        if output is not None:
+            with open(output, "wb") as file:
+                return self._started([*args], cwd, env, without_rights, stdin, [file, file])
+        return self._started([*args], cwd, env, without_rights, stdin, streams)
+
+    def _started(
+        self,
+        args: list[str],
+        cwd: str,
+        env: Mapping[str, str] | None,
+        without_rights: bool,
+        stdin: int,
+        streams: list[Any],
+    ) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [*(WITHOUT_RIGHTS if without_rights else []), DUCT, *args],
             cwd=os.path.join(self.root, cwd),
             env={**self.env, **(env or {})},
             stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=streams[0],
+            stderr=streams[1],
             start_new_session=True,
         )
 

@@ -15,6 +15,7 @@ LAYERS = [
     # Top first. Names on one line do not know each other; a package may use its own modules.
     ("cli",),
     ("reporters",),
+    ("watch",),
     ("build", "clean", "accept", "status"),
     ("launching", "survey"),
     ("workspace", "publishing"),
@@ -23,6 +24,7 @@ LAYERS = [
     ("contents", "commands", "remotes"),
     ("answers",),
     ("interrupts", "lock", "witness"),
+    ("inotify",),
     ("runners",),
     ("plan",),
     ("events",),

@@ -223,6 +223,7 @@ class Workspace:
         header = snapshot.header
         old = Plan.load(self.project.steps, snapshot.plan(), snapshot.names)
         columns = Columns(*snapshot.stamps(), bytearray(snapshot.fps()))
+        snapshot.close()
         changed = set(self._checked.changed)
         if self.store.offline:
             for key in remote_keys(old.names) if header["remote"] else ():
@@ -648,7 +649,7 @@ def open_workspace(
         )
     began = time.time_ns()
     project = _read(where)
-    _make_state(where.state)
+    make_state(where.state)
     with Lock(f"{where.state}/lock") as lock:
         waited: list[str] = []
 
@@ -726,7 +727,7 @@ def _tell_notes(traces: Traces, tell: Callable[[Event], None]) -> None:
         tell(ev.Warned(note))
 
 
-def _make_state(state: str) -> None:
+def make_state(state: str) -> None:
     """The state folder, which git ignores by itself."""
     try:
         os.makedirs(state, exist_ok=True)

@@ -64,6 +64,16 @@ def _jobs(text: str) -> int:
     return number
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < 86_400:
+        raise ValueError(f'"{text}" is no number of seconds: 2, or 0.5')
+    return seconds
+
+
 def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals):
@@ -104,6 +114,7 @@ SAYING = (
     ),
 )
 NO_WAIT = Flag(("--no-wait",), "if another build runs in this project, end with exit code 2 instead of waiting for it")
+
 BUILD = (
     Flag(("-j", "--jobs"), "jobs at a time (without it: one for each core)", "value", "N", convert=_jobs, default=0),
     Flag(("-k", "--keep-going"), "after a failure, go on with what does not depend on it"),
@@ -220,6 +231,38 @@ _SPEC = {
             ("less $(duct log --path report)", "in a pager"),
         ),
         least=1,
+    ),
+    "watch": Words(
+        (
+            *(flag for flag in BUILD if flag.names[0] in ("-j", "-k", "--output")),
+            Flag(
+                ("--settle",),
+                "seconds without a change before the build begins",
+                "value",
+                "SECONDS",
+                convert=_seconds,
+                default=0.2,
+            ),
+            Flag(
+                ("--poll",),
+                "look every so many seconds, instead of being told of changes",
+                "value",
+                "SECONDS",
+                convert=_seconds,
+                default=0.0,
+            ),
+            Flag(
+                ("--exec-on-success",), "a command for the shell, after each build that went well", "value", "COMMAND"
+            ),
+        ),
+        "target",
+        "Builds, then waits for changes of what was read, and builds what they make stale, until Ctrl-C. Where the system tells of no changes, it "
+        "looks every two seconds.",
+        (
+            ("duct watch", "keep everything up to date"),
+            ("duct watch report", "only report, and what it needs"),
+            ("duct watch --poll 10", "on a network file system"),
+        ),
     ),
     "clean": Words(
         (
@@ -463,7 +506,9 @@ def _unknown_flag(word: str, verb: str) -> UsageError:
         return _usage(f'{verb} has no flag "{name}"', verb, hint=f'did you mean "{near[0]}"?')
     others = [other for other in VERBS if other != verb and any(name in flag.names for flag in flags_of(other))]
     if others:
-        return _usage(f'{verb} has no flag "{name}"; {" and ".join(others[:2])} has', verb)
+        return _usage(
+            f'{verb} has no flag "{name}"; {" and ".join(others[:2])} {"has" if len(others) == 1 else "have"}', verb
+        )
     return _usage(
         f'{verb} has no flag "{name}"', verb, hint=f'did you mean "{HABITS[name]}"?' if name in HABITS else None
     )

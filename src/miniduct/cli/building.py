@@ -96,7 +96,7 @@ def choose_reporter(session: Session, where: Where) -> Reporter:
 def _wants_live(session: Session) -> bool:
     """Is there a terminal for the live view, and somebody who looks at it?"""
     values, environ = session.values, session.environ
-    if session.quiet or values.dry_run or values.output == "stream":
+    if session.quiet or getattr(values, "dry_run", False) or values.output == "stream":
         # A stream may stop within a line at any time: nothing can be drawn below it.
         return False
     if environ.get("CI", "").lower() not in ("", "0", "false") or environ.get("TERM") == "dumb":

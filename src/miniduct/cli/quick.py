@@ -49,6 +49,7 @@ _VERBS = [
     "log",
     "schema",
     "status",
+    "watch",
     "why",
 ]
 """Words that are no targets where they come first; "build" is the one verb known here."""

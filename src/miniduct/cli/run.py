@@ -33,14 +33,14 @@ def run(words: Sequence[str]) -> int:
     try:
         return _run(parse(words, os.environ))
     except DuctError as error:
-        return _tell(error, json=json)
+        return tell_error(error, json=json)
     except BrokenPipeError:
         raise
     except OSError as error:
         if error.errno not in _MACHINE:
             return _bug()
         what = (os.strerror(error.errno) if error.errno else str(error)).lower()
-        return _tell(DuctError(what, where=str(error.filename) if error.filename else None), json=json)
+        return tell_error(DuctError(what, where=str(error.filename) if error.filename else None), json=json)
     except Exception:
         return _bug()
 
@@ -88,7 +88,8 @@ def _help(verb: str | None) -> int:
     return EXIT_OK
 
 
-def _tell(error: DuctError, *, json: bool) -> int:
+def tell_error(error: DuctError, *, json: bool) -> int:
+    """Say what is wrong, on stderr (and as JSON); the exit code that it means."""
     sys.stdout.flush()
     paint = Paint(wants_colour("auto", sys.stderr, os.environ))
     texts = [str(each) for each in error.mistakes] if isinstance(error, DuctfileError) else [str(error)]

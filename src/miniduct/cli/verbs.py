@@ -18,6 +18,7 @@ class Verb(NamedTuple):
 
 VERBS = {
     "build": Verb("work", "make what is stale, and nothing else", "building"),
+    "watch": Verb("work", "build again whenever something changes", "watching"),
     "clean": Verb("work", "remove targets, or what is left over (--orphans)", "removing"),
     "accept": Verb("work", "take the files that are there as made; run nothing", "removing"),
     "status": Verb("ask", "what is stale, what failed, what is left over", "asking"),
@@ -33,7 +34,6 @@ VERBS = {
 }
 
 COMING = {
-    "watch": "build again whenever something changes",
     "report": "a report of past builds",
     "cache": "a cache of results",
     "trace": "what a job reads and writes",

@@ -81,7 +81,7 @@ def test_a_variable_for_builds_does_not_reach_a_flag_of_the_same_name() -> None:
     ("words", "text"),
     [
         ("--jbos 3", 'build has no flag "--jbos"\n  did you mean "--jobs"?'),
-        ("status -k", 'status has no flag "-k"; build has\n  "duct help status" shows the flags of status'),
+        ("status -k", 'status has no flag "-k"; build and watch have\n  "duct help status" shows the flags of status'),
         ("-j", '-j/--jobs: expected one argument\n  "duct help build" shows the flags of build'),
         (
             "-j none",

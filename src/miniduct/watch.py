@@ -1,0 +1,419 @@
+"""`duct watch`: build, wait until something may have changed, build again; for weeks.
+
+An event is a nudge to look, never a fact: what is stale is decided by the same check and the same build as ever. So lost, doubled and reordered
+events do no harm, and duct's own writes start nothing. Where the kernel tells of no changes (network file systems, its limit reached), the check
+is repeated in intervals.
+
+    build ──> watch the folders that the snapshot names ──> check: as the build left it? ──no──> build
+      ^                                                            │ yes
+      └── settled, and it matters <── a change in one of them <────┘
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from . import events as ev
+from .build import build
+from .errors import EXIT_INTERRUPTED, EXIT_OK, BuildRunning, DuctError, UsageError
+from .inotify import CLOSE_WRITE, DELETE_SELF, IGNORED, MODIFY, MOVE_SELF, NAMES, OVERFLOW, Inotify
+from .interrupts import Interrupts
+from .lock import Lock
+from .text import count
+from .trace.check import check
+from .workspace import make_state
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from .build import Options
+    from .events import Event, Reporter
+    from .workspace import Where
+
+POLL = 2.0
+"""Seconds between two looks, where nobody tells of changes."""
+LONGEST_WRITE = 10.0
+"""Seconds of silence after which a file that is open for writing is taken as it is."""
+FAR = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "vboxsf", "sshfs", "lustre"})
+"""File systems that other machines write to, which this one's kernel does not hear of."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to watch. Times are seconds; `poll` None: by events where there are any. `then` is a command to run after a build that did something."""
+
+    settle: float = 0.2
+    poll: float | None = None
+    then: str | None = None
+
+
+class Keys(Protocol):
+    """What the user asks for while nothing is built; `fd` can be waited for, -1: nobody is there."""
+
+    fd: int
+
+    def pressed(self) -> str:
+        """The keys that were pressed, as letters."""
+
+
+class Watch:
+    """One watch of one project. `reporter` makes one for each build, `say` tells a line of the watch's own, `tell` an error."""
+
+    def __init__(
+        self,
+        where: Where,
+        options: Options,
+        settings: Settings,
+        *,
+        reporter: Callable[[], Reporter],
+        say: Callable[[str], None],
+        tell: Callable[[DuctError], None],
+        keys: Keys,
+    ) -> None:
+        self._where = where
+        self._options = options
+        self._settings = settings
+        self._reporter = reporter
+        self._say = say
+        self._tell = tell
+        self._keys = keys
+        self._queue: Inotify | None = None
+        self._poll = settings.poll
+        self._names: set[str] = set()
+        self._listed: set[str] = set()
+        self._folders: set[str] = set()
+        self._files: set[str] = {where.ductfile}
+        self._until: float | None = None
+        self._touched: frozenset[str] = frozenset()
+        self._broken = False
+        self._remains: frozenset[str] = frozenset()
+        """What the check finds different though it was just built: what a failed job left, what cannot be looked at."""
+
+    def run(self) -> int:
+        """Until a signal or the user ends it; the exit code. UsageError where another watch of this project runs."""
+        os.chdir(self._where.root)
+        make_state(self._where.state)
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        lock = Lock(f"{self._where.state}/watch.lock")
+        with lock, Interrupts(lambda: _wake(write)) as ends:
+            try:
+                lock.acquire(wait=False, on_wait=lambda _: None)
+            except BuildRunning as error:
+                raise UsageError("another watch of this project is running", facts=error.facts) from None
+            try:
+                self._open()
+                self._loop(ends, read)
+            finally:
+                if self._queue is not None:
+                    self._queue.close()
+                os.close(read)
+                os.close(write)
+        return EXIT_OK
+
+    # -- the loop -----------------------------------------------------------------------------------------------------------------------
+
+    def _loop(self, ends: Interrupts, wake: int) -> None:
+        code = self._build(first=True)
+        told = False
+        while code != EXIT_INTERRUPTED and not ends.count:
+            code = self._catch_up(ends)
+            if code == EXIT_INTERRUPTED or ends.count:
+                return
+            if not told:
+                told = True
+                how = f"polling every {self._poll:g} s" if self._poll else count(len(self._folders), "folder")
+                self._say(f"watching: {how} (Ctrl-C ends it)")
+            pressed = self._wait(wake)
+            if pressed == "q" or ends.count:
+                return
+            if pressed == "r":
+                code = self._build(first=True)
+            elif pressed == "":
+                code = self._build_if_needed()
+
+    def _catch_up(self, ends: Interrupts) -> int:
+        """Watch what the last build read, and build what changed before that was watched, until a build changes nothing about it."""
+        code, before = EXIT_OK, None
+        while True:
+            self._renew()
+            left = self._differences()
+            if left <= self._remains or left == before or self._broken or ends.count:
+                self._remains = left
+                return code
+            before = left
+            code = self._build()
+            if code == EXIT_INTERRUPTED:
+                return code
+
+    def _build_if_needed(self) -> int:
+        left = self._differences()
+        touched = {*self._touched, *(f"{os.path.dirname(path)}/" for path in self._touched)}
+        if left <= self._remains and touched.isdisjoint(left | self._files):
+            return EXIT_OK
+        return self._build()
+
+    def _build(self, *, first: bool = False) -> int:
+        """The exit code of a build; a mistake in the Ductfile is told, and the last good one stays watched."""
+        reporter = self._reporter()
+        quiet = reporter if first else WhenItMatters(reporter)
+        self._broken = False
+        try:
+            code = build(self._where, self._options, quiet)
+        except DuctError as error:
+            self._broken = True
+            self._tell(error)
+            return error.exit_code
+        finally:
+            reporter.close()
+            gc.collect()  # a build leaves circles behind, and the next one may be a long time off
+        ran = isinstance(quiet, WhenItMatters) and quiet.matters
+        if code == EXIT_OK and self._settings.then is not None and (first or ran):
+            done = subprocess.run(self._settings.then, shell=True, check=False)
+            if done.returncode:
+                self._say(f"the command of --exec-on-success failed with exit code {done.returncode}")
+        return code
+
+    # -- what is there ------------------------------------------------------------------------------------------------------------------
+
+    def _differences(self) -> frozenset[str]:
+        """What is not as the last build left it, each by a name; jobs that were stale even then are not among it."""
+        where = self._where
+        today = time.strftime("%Y-%m-%d")
+        checked = check(where.state, where.sets, where.environ, today, time.time())
+        snapshot = checked.snapshot
+        if snapshot is None:
+            return frozenset([f"snapshot: {checked.why_unknown}"])
+        names, folders = snapshot.names, snapshot.header["folders"]
+        snapshot.close()
+        found = [names[key] for key in checked.changed] + [f"{folders[at][0]}/" for at in checked.folders]
+        if checked.why_unknown is not None:
+            stamps = [os.stat(path).st_mtime_ns if os.path.exists(path) else 0 for path in sorted(self._files)]
+            found.append(f"{checked.why_unknown} {stamps}")
+        return frozenset(found)
+
+    def _renew(self) -> None:
+        """Watch the folders of all keys of the last build, those that it listed, and those that hold its Ductfiles and modules."""
+        from .trace.snapshot import read
+
+        snapshot = read(f"{self._where.state}/snapshot")
+        if snapshot is not None:
+            try:
+                header, names = snapshot.header, snapshot.names
+            except (OSError, ValueError, EOFError):
+                header, names = {}, []
+            snapshot.close()
+            if header:
+                local = [name for name in names if "://" not in name]
+                self._names = set(local)
+                self._listed = {name for name, _ in header["folders"] if "://" not in name}
+                self._files = {self._where.ductfile, *(path for path, _ in header["files"])}
+                self._until = _first_end(header)
+        if self._queue is None:
+            return
+        wanted = {os.path.dirname(name.rstrip("/")) for name in self._names}
+        wanted |= {name.rstrip("/") for name in self._names if name.endswith("/")}
+        wanted |= self._listed | {os.path.dirname(path) for path in self._files}
+        self._folders = _with_those_above(wanted)
+        queue = self._queue
+        for folder in set(queue.folders) - self._folders:
+            queue.remove(folder)
+        try:
+            for folder in self._folders.difference(queue.folders):
+                try:
+                    queue.add(folder)
+                except (FileNotFoundError, NotADirectoryError, PermissionError):
+                    continue  # its coming is told by the folder above it
+        except OSError as error:
+            self._give_up_events(f"the system watches no more folders ({error.strerror})")
+
+    def _open(self) -> None:
+        if self._poll is not None:
+            return
+        kind = _file_system(self._where.root)
+        if kind in FAR:
+            self._give_up_events(f"{kind} does not tell of what others write")
+            return
+        try:
+            self._queue = Inotify()
+        except OSError:
+            self._give_up_events("the system tells of no changes")
+
+    def _give_up_events(self, why: str) -> None:
+        if self._queue is not None:
+            self._queue.close()
+            self._queue = None
+        self._poll = self._poll or POLL
+        self._say(f"{why}: looking every {self._poll:g} s instead")
+
+    # -- waiting ------------------------------------------------------------------------------------------------------------------------
+
+    def _wait(self, wake: int) -> str:
+        """Until what changed has settled (""), or the user wants something (a letter, "q" for a signal)."""
+        self._touched = frozenset()
+        touched: set[str] = set()
+        writing: set[str] = set()
+        last = time.monotonic()
+        poll = select.poll()
+        fds = [wake, self._keys.fd, self._queue.fd if self._queue is not None else -1]
+        for fd in fds:
+            if fd >= 0:
+                poll.register(fd, select.POLLIN)
+        while True:
+            found = poll.poll(self._milliseconds(last, settling=bool(touched), writing=bool(writing)))
+            ready = {fd for fd, _ in found}
+            if wake in ready:
+                return "q"
+            if self._keys.fd in ready:
+                for key in self._keys.pressed():
+                    if key in "qr":
+                        return key
+            if self._queue is not None and self._queue.fd in ready:
+                new = self._relevant(writing)
+                if new:
+                    touched |= new
+                    last = time.monotonic()
+                continue
+            silent = time.monotonic() - last
+            if touched and silent >= (LONGEST_WRITE if writing else self._settings.settle):
+                self._touched = frozenset(touched)
+                return ""
+            if not touched and (self._poll is not None or (self._until is not None and time.time() >= self._until)):
+                if self._poll is None or self._settled():
+                    return ""
+                last = time.monotonic()
+
+    def _milliseconds(self, last: float, *, settling: bool, writing: bool) -> int | None:
+        """How long to sleep at most."""
+        if settling:
+            length = LONGEST_WRITE if writing else self._settings.settle
+            return max(int((last + length - time.monotonic()) * 1000) + 1, 1)
+        ends = []
+        if self._poll is not None:
+            ends.append(max(last + self._poll - time.monotonic(), 0.0))
+        if self._until is not None:
+            ends.append(min(max(self._until - time.time(), 0.0), 3600.0))
+        return int(min(ends) * 1000) + 1 if ends else None
+
+    def _settled(self) -> bool:
+        """Polling: is there something new, and has it stopped changing?"""
+        before = self._differences()
+        if before <= self._remains:
+            return False
+        while True:
+            stamps = _stamps(before)
+            time.sleep(self._settings.settle)
+            after = self._differences()
+            if after == before and _stamps(after) == stamps:
+                return True
+            before = after
+
+    def _relevant(self, writing: set[str]) -> set[str]:
+        """The paths of the changes that may matter: keys, Ductfiles and modules, names in listed folders, watched folders themselves."""
+        found: set[str] = set()
+        assert self._queue is not None
+        for path, mask in self._queue.read():
+            if mask & (OVERFLOW | IGNORED | DELETE_SELF | MOVE_SELF):
+                found.add(path)
+                continue
+            folder, _, name = path.rpartition("/")
+            if name.startswith(".duct"):
+                continue
+            known = path in self._names or path in self._files
+            if mask & MODIFY and (known or folder in self._listed):
+                writing.add(path)
+            if mask & (CLOSE_WRITE | NAMES):
+                writing.discard(path)
+            if known or (
+                mask & NAMES and (folder in self._listed or path in self._folders or f"{folder}/" in self._names)
+            ):
+                found.add(path)
+        return found
+
+
+class WhenItMatters:
+    """A reporter that keeps quiet about a build in which no job runs or fails: its nudge was none."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._held: list[Event] = []
+        self.matters = False
+
+    def tell(self, event: Event) -> None:
+        """Pass it on, from the first event on that matters."""
+        if not self.matters and isinstance(event, (ev.JobStarted, ev.JobEnded, ev.Kept, ev.Waiting)):
+            self.matters = True
+            for held in self._held:
+                self._reporter.tell(held)
+        if self.matters:
+            self._reporter.tell(event)
+        else:
+            self._held.append(event)
+
+    def tick(self) -> None:
+        """Time goes by."""
+        if self.matters:
+            self._reporter.tick()
+
+    def close(self) -> None:
+        """The one who made the reporter closes it."""
+
+
+def _wake(fd: int) -> None:
+    try:
+        os.write(fd, b"w")
+    except OSError:
+        pass
+
+
+def _with_those_above(folders: Iterable[str]) -> set[str]:
+    """The folders with all above them, up to the root of the project: one that goes away is told by the one above it."""
+    found = {""}
+    for folder in folders:
+        while folder not in found:
+            found.add(folder)
+            folder = os.path.dirname(folder) if folder != "/" else ""
+    return found
+
+
+def _first_end(header: dict[str, object]) -> float | None:
+    """When the snapshot is out of date by itself: a job gets too old, or a `foreach` names today."""
+    ends = [header["expires"]] if isinstance(header["expires"], (int, float)) else []
+    if header["today"] is not None:
+        now = time.localtime()
+        ends.append(time.mktime((now.tm_year, now.tm_mon, now.tm_mday + 1, 0, 0, 1, 0, 0, -1)))
+    return min(ends, default=None)
+
+
+def _stamps(names: Iterable[str]) -> list[tuple[int, int] | None]:
+    found: list[tuple[int, int] | None] = []
+    for name in sorted(names):
+        try:
+            now = os.stat(name)
+        except OSError:
+            found.append(None)
+        else:
+            found.append((now.st_size, now.st_mtime_ns))
+    return found
+
+
+def _file_system(folder: str) -> str:
+    """The kind of file system that a folder is on; "" where that is not known."""
+    best, kind = "", ""
+    try:
+        with open("/proc/mounts", encoding="utf-8", errors="surrogateescape") as mounts:
+            lines = mounts.read().splitlines()
+    except OSError:
+        return ""
+    for line in lines:
+        _, place, what, *_ = line.split(" ")
+        place = place.replace("\\040", " ")
+        if (folder == place or folder.startswith(place.rstrip("/") + "/")) and len(place) >= len(best):
+            best, kind = place, what
+    return kind.removeprefix("fuse.")

@@ -1,0 +1,269 @@
+"""`duct watch` with real events: what starts a build, what does not, and that it goes on whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import re
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support import Sandbox, wait_for
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterator
+
+STEPS = """
+[step.copy]
+inputs = "raw/{n}.txt"
+targets = "out/{n}.txt"
+run = '''printf 'copy %s\\0' {n} >> "$RUNS"; cp {input} {target}'''
+
+[step.all]
+inputs = "out/*.txt"
+targets = "all.txt"
+run = '''printf 'all\\0' >> "$RUNS"; cat {inputs} > {target}'''
+"""
+SOAK = float(os.environ.get("DUCT_WATCH_SOAK", "4"))
+"""Seconds of random edits."""
+
+
+class Watching:
+    """A running watch: what it said so far, and its end."""
+
+    def __init__(self, box: Sandbox, *args: str) -> None:
+        self.box = box
+        self.path = os.path.join(box.home, "watch.log")
+        self.process: subprocess.Popen[bytes] = box.start("watch", *args, output=self.path)
+        self.seen = 0
+        self.says("watching: ")
+
+    @property
+    def text(self) -> str:
+        with open(self.path, encoding="utf-8", errors="replace") as log:
+            return log.read()
+
+    def says(self, what: str) -> str:
+        """Wait until it says this, after what was waited for before; all that it said until then."""
+        wait_for(lambda: what in self.text[self.seen :] or self.process.poll() is not None, f"{what!r} in {self.path}")
+        text = self.text[self.seen :]
+        assert what in text, text
+        self.seen += text.index(what) + len(what)
+        return text
+
+    def builds(self) -> int:
+        """How many builds ran a job."""
+        return len(re.findall(r"^duct: .*jobs? ran", self.text, re.MULTILINE))
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(timeout=30)
+
+
+@pytest.fixture
+def watched(box: Sandbox) -> Iterator[Callable[..., Watching]]:
+    """Starts a watch of a project with three files, and ends it."""
+    box.files({f"raw/{n}.txt": f"{n}\n" for n in "123"})
+    box.ductfile(STEPS)
+    started: list[Watching] = []
+
+    def start(*args: str) -> Watching:
+        started.append(Watching(box, *args))
+        box.ran()
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.process.poll() is None:
+            each.process.kill()
+            each.process.wait()
+    box.kill_everything()
+
+
+def text_of(box: Sandbox, name: str) -> str | None:
+    return box.read(name) if box.exists(name) else None
+
+
+@pytest.mark.parametrize("args", [(), ("--poll", "0.2")], ids=["events", "polling"])
+def test_saves_in_place_and_by_rename_are_built(
+    watched: Callable[..., Watching], box: Sandbox, args: tuple[str, ...]
+) -> None:
+    watch = watched(*args)
+    assert box.read("all.txt") == "1\n2\n3\n"
+    box.write("raw/2.txt", "two\n")
+    watch.says("2 jobs ran")
+    assert box.read("all.txt") == "1\ntwo\n3\n"
+    assert box.ran() == ["all", "copy 2"]
+    box.write("raw/.3.swp", "three\n")
+    box.rename("raw/.3.swp", "raw/3.txt")
+    watch.says("2 jobs ran")
+    assert box.read("all.txt") == "1\ntwo\nthree\n"
+    box.remove("raw/1.txt")
+    watch.says("1 job ran")
+    assert box.read("all.txt") == "two\nthree\n"
+    assert watch.end() == 0
+
+
+def test_a_thousand_new_files_are_one_build(watched: Callable[..., Watching], box: Sandbox) -> None:
+    watch = watched()
+    before = watch.builds()
+    for n in range(1000, 2000):
+        box.write(f"raw/{n}.txt", f"{n}\n")
+    watch.says("1,001 jobs ran")
+    assert watch.builds() == before + 1
+
+
+def test_a_growing_file_is_waited_for(watched: Callable[..., Watching], box: Sandbox) -> None:
+    watch = watched("--settle", "0.1")
+    before = watch.builds()
+    with open(box.path("raw/4.txt"), "w") as file:
+        for number in range(4):
+            file.write(f"{number}\n")
+            file.flush()
+            time.sleep(0.3)  # longer than it takes to settle: the open file is what is waited for
+    watch.says("2 jobs ran")
+    assert watch.builds() == before + 1
+    assert box.read("out/4.txt") == "0\n1\n2\n3\n"
+
+
+def test_what_duct_writes_and_what_nobody_reads_starts_nothing(watched: Callable[..., Watching], box: Sandbox) -> None:
+    watch = watched()
+    box.touch("raw/1.txt")
+    box.write("notes.md", "nobody reads it")
+    box.write("raw/other.csv", "nor that")
+    box.write("raw/1.txt", "1\n")
+    before = watch.builds()
+    box.write("raw/2.txt", "last\n")
+    watch.says("2 jobs ran")
+    assert watch.builds() == before + 1
+    assert box.ran() == ["all", "copy 2"]
+
+
+def test_a_broken_ductfile_is_told_and_survived(watched: Callable[..., Watching], box: Sandbox) -> None:
+    watch = watched()
+    box.ductfile("[step.copy\n")
+    watch.says("not valid TOML")
+    box.write("raw/1.txt", "one\n")
+    box.ductfile(STEPS.replace("cat {inputs}", "sort -r {inputs}"))
+    watch.says("2 jobs ran")
+    assert box.read("all.txt") == "one\n3\n2\n"
+    assert watch.text.count("not valid TOML") == 1
+
+
+def test_a_failing_job_ends_nothing_and_is_tried_when_its_input_changes(
+    watched: Callable[..., Watching], box: Sandbox
+) -> None:
+    box.ductfile(STEPS.replace("cp {input} {target}", "grep -v bad {input} > {target}"))
+    watch = watched()
+    box.write("raw/2.txt", "bad\n")
+    watch.says("1 job failed")
+    box.touch("Ductfile")
+    box.write("raw/2.txt", "good\n")
+    watch.says("2 jobs ran")
+    assert box.read("all.txt") == "1\ngood\n3\n"
+    assert watch.text.count("1 job failed") == 1
+
+
+def test_a_change_during_a_build_is_built_right_after(watched: Callable[..., Watching], box: Sandbox) -> None:
+    slow = STEPS.replace("cp {input} {target}", 'while [ -e "$GATE" ]; do sleep 0.02; done; cp {input} {target}')
+    box.ductfile(slow)
+    watch = watched()
+    with open(box.gate, "w"):
+        pass
+    box.write("raw/1.txt", "one\n")
+    watch.says("copy[n=1]: raw/1.txt changed")
+    box.write("raw/3.txt", "three\n")
+    os.unlink(box.gate)
+    wait_for(lambda: text_of(box, "all.txt") == "one\n2\nthree\n", "both changes in all.txt")
+
+
+def test_a_folder_that_goes_and_comes_back_is_seen(watched: Callable[..., Watching], box: Sandbox) -> None:
+    watch = watched()
+    box.rename("raw", "away")
+    wait_for(lambda: text_of(box, "all.txt") == "", "an empty all.txt")
+    box.write("away/4.txt", "4\n")
+    box.rename("away", "raw")
+    wait_for(lambda: text_of(box, "all.txt") == "1\n2\n3\n4\n", "all.txt with the fourth file")
+    box.write("raw/4.txt", "four\n")
+    wait_for(lambda: text_of(box, "all.txt") == "1\n2\n3\nfour\n", "all.txt with the new fourth file")
+    assert watch.end(signal.SIGINT) == 0
+
+
+def test_a_second_watch_says_so(watched: Callable[..., Watching], box: Sandbox) -> None:
+    watched()
+    second = box.expect(2, "watch")
+    assert "another watch of this project is running" in second.err
+    box.expect(0, "build")
+
+
+def test_a_command_after_each_good_build(watched: Callable[..., Watching], box: Sandbox) -> None:
+    watch = watched("--exec-on-success", "echo done >> log")
+    wait_for(lambda: text_of(box, "log") == "done\n", "the first line")
+    box.write("raw/1.txt", "one\n")
+    watch.says("2 jobs ran")
+    wait_for(lambda: text_of(box, "log") == "done\ndone\n", "the second line")
+
+
+def test_events_as_json(watched: Callable[..., Watching], box: Sandbox) -> None:
+    watch = watched("--json")
+    box.write("raw/1.txt", "one\n")
+    assert '"event":"job_started"' in watch.says('"event":"build_ended"').replace(" ", "")
+
+
+def test_idle_it_costs_nothing(watched: Callable[..., Watching]) -> None:
+    watch = watched()
+
+    def ticks() -> int:
+        with open(f"/proc/{watch.process.pid}/stat") as file:
+            fields = file.read().rpartition(") ")[2].split()
+        return int(fields[11]) + int(fields[12])
+
+    time.sleep(0.5)
+    before = ticks()
+    time.sleep(1.5)
+    assert ticks() - before <= 1
+
+
+def memory(watch: Watching) -> int:
+    """Resident memory in KB."""
+    with open(f"/proc/{watch.process.pid}/status") as file:
+        return int(next(line.split()[1] for line in file if line.startswith("VmRSS")))
+
+
+def edit(box: Sandbox, chance: random.Random, name: str) -> None:
+    what = chance.choice(["write", "write", "remove", "touch", "rename", "ductfile"])
+    if what == "write":
+        box.write(name, f"{chance.randrange(5)}\n")
+    elif what == "remove":
+        box.remove(name)
+    elif what == "touch":
+        box.touch(name)
+    elif what == "rename":
+        os.rename(box.path(name), box.path(f"raw/{chance.randrange(12)}.txt"))
+    else:
+        box.ductfile(STEPS + f"# {chance.random()}\n")
+
+
+def test_random_edits_end_where_a_clean_build_does(watched: Callable[..., Watching], box: Sandbox) -> None:
+    watch = watched("--settle", "0.02")
+    chance = random.Random(5)
+    fds = f"/proc/{watch.process.pid}/fd"
+    before, grown = len(os.listdir(fds)), memory(watch)
+    end = time.monotonic() + SOAK
+    while time.monotonic() < end:
+        name = f"raw/{chance.randrange(12)}.txt"
+        with contextlib.suppress(FileNotFoundError):
+            edit(box, chance, name)
+        time.sleep(chance.choice([0, 0, 0.01, 0.1]))
+    names = sorted(name for name in os.listdir(box.path("raw")) if name.endswith(".txt"))
+    expected = "".join(box.read(f"raw/{name}") for name in names)
+    wait_for(lambda: text_of(box, "all.txt") == expected, "what a clean build gives")
+    box.ran()
+    box.nothing_to_do()
+    wait_for(lambda: len(os.listdir(fds)) <= before, "no more open files than at the beginning")
+    assert memory(watch) < grown + 40_000
