@@ -455,6 +455,23 @@ def test_bytes_damaged_in_the_store_are_removed_again(server: GcsServer, store: 
     assert content(server, "x") is None
 
 
+@pytest.mark.parametrize("now", [b"", b"CONTENT", b"content and more"])
+@pytest.mark.parametrize("size", [7, ONE_REQUEST + 1])
+def test_a_file_that_changes_while_it_goes_up_is_not_taken_for_what_it_was(
+    server: GcsServer, store: GcsStore, tmp_path: Path, now: bytes, size: int
+) -> None:
+    path = tmp_path / "local"
+    path.write_bytes(b"content".ljust(size, b"."))
+    server.fail("insert" if size < ONE_REQUEST else "start", 503, call=lambda: path.write_bytes(now))
+    if now.startswith(b"content") and size == 7:
+        store.publish(str(path), "gs://b/x", None, MARKS)
+        assert content(server, "x") == b"content"
+    else:
+        with pytest.raises(StoreError):
+            store.publish(str(path), "gs://b/x", None, MARKS)
+        assert content(server, "x") is None
+
+
 def test_many_large_files_go_up_with_few_at_once(server: GcsServer, store: GcsStore, tmp_path: Path) -> None:
     path = tmp_path / "local"
     path.write_bytes(bytes(LARGE))

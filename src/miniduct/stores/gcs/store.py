@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import mimetypes
+import os
 import posixpath
 import secrets
 import threading
@@ -281,6 +282,11 @@ class GcsStore:
                         retry=None if size <= ONE_REQUEST else self._retry_of_parts("publish", key, bucket, file),
                         crc32c_checksum_value=_in_base64(crc32c),
                     )
+                except ValueError:
+                    # The client's only way to say that a file has fewer bytes than it was told.
+                    if os.fstat(file.fileno()).st_size < size:
+                        raise changed("read", path) from None
+                    raise
                 except Exception as error:
                     fault = understood(error, "publish", bucket, self._settings)
                     if size > ONE_REQUEST and fault is not None and fault.again and not fault.anew:
