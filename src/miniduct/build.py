@@ -32,9 +32,8 @@ from .scheduler import Scheduler, longest_paths
 from .stores.refusals import Changed
 from .survey import plan_ahead, survey, total
 from .text import count as count_of
-from .text import duration, shown
 from .trace.fingerprints import TICK_NS
-from .workspace import Workspace, open_workspace
+from .workspace import Workspace, open_workspace, retried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -273,9 +272,7 @@ class Builder:
         """Tell of what remote stores try again."""
         retries = self._space.store.retries
         while retries:
-            retry = retries.popleft()
-            facts = [retry.reason, f"try {retry.attempt} in {duration(retry.wait)}"]
-            self._tell(ev.Warned(f"cannot {retry.verb} {shown(retry.key)} yet", facts))
+            self._tell(retried(retries.popleft()))
 
     # -- what the rounds share ----------------------------------------------------------------------------------------------------------
 

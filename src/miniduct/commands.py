@@ -112,6 +112,10 @@ class Commands:
         keys = dict.fromkeys(key for at in self._remote[step] for key in slots_of[at])
         return [key for key in keys if is_remote(plan.names[key])]
 
+    def copy_of(self, key: int) -> str:
+        """Where the local copy of a remote input lies."""
+        return self._copied(key)
+
     def render_batch(self, jobs: Sequence[int]) -> Rendered:
         """One command for several jobs of a step: the lists hold what all of them read and make, each path once."""
         plan = self._plan

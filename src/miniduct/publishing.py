@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import StoreError
 from .judging import PLANNED, planned
-from .keys import GS, base_name, is_remote
+from .keys import GS, HTTP, base_name, is_remote
 from .model import FINGERPRINT_SIZE, Check, Stamp
 from .plan.patterns import glob
 from .stores.local import refused
@@ -353,13 +353,14 @@ class Publisher:
         key, place = self._plan.names[source], self._staging.path(target.text)
         stamp = self._contents.stamp(source)
         assert stamp is not None
-        if not is_remote(key):
+        here = self._commands.copy_of(source) if key.startswith(HTTP) else key
+        if not is_remote(here):
             if is_remote(target.text):
-                return [Made(target.text, key, stamp)]
+                return [Made(target.text, here, stamp)]
             try:
-                shutil.copyfile(key, place)
+                shutil.copyfile(here, place)
             except OSError as error:
-                raise refused("copy", key, error) from None
+                raise refused("copy", here, error) from None
         elif key.startswith(GS) and target.text.startswith(GS):
             expected = self._keep_users_object(judged, target.text)
             made = self._store.copy(key, stamp, target.text, expected, self._marks(judged))

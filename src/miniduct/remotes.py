@@ -28,15 +28,19 @@ def stores_of(
     *,
     offline: bool,
     write: bool,
+    tell: Callable[[Retry], None],
 ) -> Stores:
-    """Local files, and the remote keys of a project. `folder` holds copies; nothing is kept there without `write`."""
+    """Local files, and the remote keys of a project. `folder` holds copies; nothing is kept there without `write`.
 
-    def connect(scheme: str, tell: Callable[[Retry], None]) -> RemoteStore:
+    `tell` hears of what is tried again while an answer is waited for.
+    """
+
+    def connect(scheme: str, hear: Callable[[Retry], None]) -> RemoteStore:
         if scheme == "gs":
-            return _gcs(project, environ, tell)
-        return _http(project, environ, folder, tell, keep=write)
+            return _gcs(project, environ, hear)
+        return _http(project, environ, folder, hear, keep=write)
 
-    return Stores(connect, offline=offline)
+    return Stores(connect, offline=offline, tell=tell)
 
 
 def _gcs(project: Project, environ: Mapping[str, str], tell: Callable[[Retry], None]) -> RemoteStore:

@@ -39,7 +39,7 @@ from .stores.local import LocalStore
 from .stores.objects import Objects
 from .stores.routed import remote_keys
 from .stores.staging import Staging
-from .text import count, shown
+from .text import count, duration, shown
 from .trace.check import check, kept
 from .trace.database import Traces
 from .trace.fingerprints import TICK_NS, racy
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from .orphans import Sorted
     from .plan.select import Selection
     from .runners.command import Rendered
+    from .stores.patience import Retry
     from .stores.routed import Stores
     from .trace.check import Checked
 
@@ -639,7 +640,7 @@ def open_workspace(
         with traces:
             _tell_notes(traces, tell)
             found = kept(where.state) or _check(where, project)
-            with _stores(where, project, write=False) as stores:
+            with _stores(where, project, tell, write=False) as stores:
                 yield Workspace(where, project, traces, found, Staging(where.state), stores, read_at_ns=0)
         return
     if where.environ.get("DUCT_RUN") == marker(where):
@@ -675,13 +676,26 @@ def open_workspace(
             # Not what was found before a lock was waited for, or before what a kill left was mended.
             checked = None if waited or crashed else kept(where.state)
             checked = checked or _check(where, project)
-            with _stores(where, project, write=True) as stores:
+            with _stores(where, project, tell, write=True) as stores:
                 yield Workspace(where, project, traces, checked, staging, stores, read_at_ns=began, mend=mend)
 
 
+def retried(retry: Retry) -> ev.Warned:
+    """How a new try is told."""
+    facts = [retry.reason, f"try {retry.attempt} in {duration(retry.wait)}"]
+    return ev.Warned(f"cannot {retry.verb} {shown(retry.key)} yet", facts)
+
+
 @contextmanager
-def _stores(where: Where, project: Project, *, write: bool) -> Iterator[Stores]:
-    stores = stores_of(project, where.environ, f"{where.state}/objects", offline=where.offline, write=write)
+def _stores(where: Where, project: Project, tell: Callable[[Event], None], *, write: bool) -> Iterator[Stores]:
+    stores = stores_of(
+        project,
+        where.environ,
+        f"{where.state}/objects",
+        offline=where.offline,
+        write=write,
+        tell=lambda retry: tell(retried(retry)),
+    )
     try:
         yield stores
     finally:

@@ -369,19 +369,32 @@ def faulty(box: Sandbox, server: GcsServer) -> None:
     ],
     ids=["503", "429", "reset", "cut"],
 )
-@pytest.mark.parametrize("operation", ["list", "get", "media", "insert", "rewrite"])
-def test_what_passes_is_survived_and_told(
-    cloud: Sandbox, server: GcsServer, operation: str, fault: dict[str, Any]
-) -> None:
+def test_what_passes_is_survived_and_told(cloud: Sandbox, server: GcsServer, fault: dict[str, Any]) -> None:
     faulty(cloud, server)
-    server.fail(operation, **fault)
+    for operation in ("list", "get", "media", "insert", "rewrite"):
+        server.fail(operation, **fault)
     result = cloud.build()
     assert server.faults == []
     assert content(server, "out/a.txt") == b"content"
     assert content(server, "a.txt", "c") == b"content"
     assert cloud.read("count").strip() == "190"
-    assert "try 2 in " in result.err
+    for verb in ("list", "look at", "fetch", "publish", "copy"):
+        assert f"warning: cannot {verb} gs://" in result.err
     cloud.nothing_to_do()
+
+
+@pytest.mark.parametrize("args", [("build",), ("build", "-n")])
+def test_a_new_try_is_told_while_it_is_waited_for(cloud: Sandbox, server: GcsServer, args: tuple[str, ...]) -> None:
+    down(cloud, server)
+    server.fail("get", 429, headers={"Retry-After": "50"})
+    process = cloud.start(*args)
+    assert process.stderr is not None
+    told = b"".join(process.stderr.readline() for _ in range(3)).decode()
+    assert process.poll() is None
+    cloud.kill_everything()
+    process.communicate()
+    assert "cannot look at gs://b/in/a.txt yet" in told
+    assert "try 2 in 50 s" in told
 
 
 @pytest.mark.parametrize(
@@ -713,6 +726,38 @@ def test_pages_are_fetched_again_only_when_they_change(cloud: Sandbox, web: HTTP
     assert cloud.read("raw/2.csv") == "changed"
     cloud.nothing_to_do()
     assert len(sent) == 3
+
+
+def test_a_page_is_sent_once_to_all_who_read_it(cloud: Sandbox, server: GcsServer, web: HTTPServer) -> None:
+    asked: list[str] = []
+
+    def answer(request: Request) -> Response:
+        asked.append(request.path)
+        return Response("content")
+
+    web.expect_request("/x").respond_with_handler(answer)
+    page = web.url_for("/x")
+    cloud.ductfile(
+        f"""
+        [step.copy]
+        inputs = "{page}"
+        targets = "copy"
+        copy = true
+
+        [step.up]
+        inputs = "{page}"
+        targets = "gs://b/up"
+        copy = true
+
+        [step.read]
+        inputs = "{page}"
+        targets = "read"
+        run = "cp {{input}} {{target}}"
+        """
+    )
+    cloud.build()
+    assert asked == ["/x"]
+    assert (cloud.read("copy"), cloud.read("read"), content(server, "up")) == ("content", "content", b"content")
 
 
 def test_secrets_are_sent_and_kept_nowhere(cloud: Sandbox, web: HTTPServer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..keys import HTTP
 from .command import Rendered, shown_word
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ class CopyTemplate:
         """Is this target written to its stage?"""
         return True
 
-    def reads(self, slot: int) -> bool:  # noqa: ARG002
-        """Is a local copy of the input needed first? It is not: the copy itself is the work."""
-        return False
+    def reads(self, slot: int) -> bool:
+        """Is a local copy of the input needed first? Of an address of the web: its content came when it was judged, and others may read it, too."""
+        return self._step.inputs[slot].text.startswith(HTTP)
 
     def render(self, values: Mapping[str, Any], *, shown: bool = True) -> Rendered:  # noqa: ARG002
         """What identifies the copy, and how it is told: `values` as for a command."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..errors import StoreError
@@ -17,7 +18,7 @@ from .base import Found
 from .local import LocalStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ..model import Stamp
     from .base import Entry, RemoteStore
@@ -27,21 +28,29 @@ if TYPE_CHECKING:
 class Stores:
     """A `Store` of local files and remote keys. `connect` gives the remote store for the beginning of a key, when the first one is met.
 
-    `offline`: nothing is asked; what was `recall`ed counts.
+    `offline`: nothing is asked; what was `recall`ed counts. `tell` hears of new tries while the thread that made this object waits for an answer.
     """
 
     def __init__(
-        self, connect: Callable[[str, Callable[[Retry], None]], RemoteStore], *, offline: bool = False
+        self,
+        connect: Callable[[str, Callable[[Retry], None]], RemoteStore],
+        *,
+        offline: bool = False,
+        tell: Callable[[Retry], None] = lambda _: None,
     ) -> None:
         self.offline = offline
+        self._tell = tell
+        self._owner = threading.get_ident()
+        self._waits = False
         self._local = LocalStore()
         self._connect = connect
         self._remotes: dict[str, RemoteStore] = {}
         self._seen: dict[str, Found | None] = {}
         self._listed: list[tuple[str, bool]] = []
         self._lock = threading.Lock()
+        self._telling = threading.Lock()
         self.retries: deque[Retry] = deque()
-        """New tries, as they come, from any thread."""
+        """New tries of transfers, from any thread, in order; to be told by who made this object."""
 
     # -- as a store ---------------------------------------------------------------------------------------------------------------------
 
@@ -70,8 +79,9 @@ class Stores:
         if self.offline:
             return sorted(key for key, found in self._seen.items() if found is not None and key.startswith(prefix))
         if not self._is_listed(prefix, deep=deep):
-            for found in self._remote(prefix).matches(prefix, deep):
-                self._seen.setdefault(found.key, found)
+            with self._waiting():
+                for found in self._remote(prefix).matches(prefix, deep):
+                    self._seen.setdefault(found.key, found)
             self._listed.append((prefix, deep))
         cut = len(prefix)
         return sorted(
@@ -119,7 +129,8 @@ class Stores:
         for of in (True, False):
             group = [key for key in new if key.startswith(GS) is of]
             if group:
-                self._seen.update(zip(group, self._remote(group[0]).stats(group)))
+                with self._waiting():
+                    self._seen.update(zip(group, self._remote(group[0]).stats(group)))
 
     def recall(self, key: str, stamp: Stamp | None) -> None:
         """Offline: what was known of the key the last time."""
@@ -163,6 +174,26 @@ class Stores:
         for remote in self._remotes.values():
             remote.close()
 
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """The owner's thread waits meanwhile, so that others may tell for it."""
+        if threading.get_ident() != self._owner:
+            yield
+            return
+        self._waits = True
+        try:
+            yield
+        finally:
+            with self._telling:
+                self._waits = False
+
+    def _retried(self, retry: Retry) -> None:
+        with self._telling:
+            if self._waits:
+                self._tell(retry)
+            else:
+                self.retries.append(retry)
+
     def _online(self, key: str, verb: str) -> RemoteStore:
         if self.offline:
             raise StoreError(f"cannot {verb} {shown(key)}: offline", hint="build without --offline")
@@ -174,7 +205,7 @@ class Stores:
         with self._lock:
             found = self._remotes.get(scheme)
             if found is None:
-                found = self._remotes[scheme] = self._connect(scheme, self.retries.append)
+                found = self._remotes[scheme] = self._connect(scheme, self._retried)
             return found
 
 
