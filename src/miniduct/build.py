@@ -616,7 +616,8 @@ class Loop:
         whole = attempts if failure is None else self._made_whole(attempts)
         if attempts[0].witness is not None:
             attempts[0].witness.close()
-        failing = [attempt for attempt in attempts if attempt not in whole]
+        succeeded = {attempt.job for attempt in whole}
+        failing = [attempt for attempt in attempts if attempt.job not in succeeded]
         voice = failing[0] if failing else attempts[0]
         voice.said = done.output
         for attempt in whole:
