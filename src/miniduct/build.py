@@ -508,6 +508,8 @@ class Loop:
                 self._fetches[key].append(job)
             else:
                 self._fetches[key] = [job]
+                stamp = space.contents.stamp(key)
+                self._tell(ev.FetchStarted(self._plan.names[key], 0 if stamp is None else stamp.size))
                 self._in_thread(partial(space.fetch, key), partial(self._fetched, key), transfer=True)
         return True
 
@@ -516,6 +518,7 @@ class Loop:
         error = future.exception()
         if error is not None and not isinstance(error, DuctError):
             raise error
+        self._tell(ev.FetchEnded(self._plan.names[key], error is None))
         for job in self._fetches.pop(key):
             lacking = self._lacking.get(job)
             if lacking is None:

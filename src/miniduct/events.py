@@ -134,6 +134,22 @@ class Warned:
 
 
 @dataclass(frozen=True)
+class FetchStarted:
+    """A remote input is being fetched, for the jobs that read it; `size` is in bytes."""
+
+    key: str
+    size: int
+
+
+@dataclass(frozen=True)
+class FetchEnded:
+    """A remote input is here; or, not `good`, it could not be had (its jobs tell why)."""
+
+    key: str
+    good: bool
+
+
+@dataclass(frozen=True)
 class Waiting:
     """Another build holds the project; this one waits for it."""
 
@@ -164,6 +180,8 @@ Event = (
     | JobRetried
     | Kept
     | Warned
+    | FetchStarted
+    | FetchEnded
     | Waiting
     | BuildEnded
 )

@@ -347,7 +347,7 @@ class WhenItMatters:
 
     def tell(self, event: Event) -> None:
         """Pass it on, from the first event on that matters."""
-        if not self.matters and isinstance(event, (ev.JobStarted, ev.JobEnded, ev.Kept, ev.Waiting)):
+        if not self.matters and isinstance(event, (ev.JobStarted, ev.JobEnded, ev.FetchStarted, ev.Kept, ev.Waiting)):
             self.matters = True
             for held in self._held:
                 self._reporter.tell(held)

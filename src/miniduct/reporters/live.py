@@ -188,7 +188,9 @@ class LiveReporter:
     def _wanted(self, now: float) -> bool:
         if self._open:
             return True
-        return any(now - running.since >= FIRST for running in self._plain.running.values())
+        begun = [running.since for running in self._plain.running.values()]
+        begun += [since for _, since in self._plain.fetching.values()]
+        return any(now - since >= FIRST for since in begun)
 
     def _shut(self) -> None:
         self._region.erase()
@@ -252,6 +254,8 @@ class LiveReporter:
         tally = self._plain.tally
         total = max(tally.total, tally.over + len(running), 1)
         facts = f"{tally.over:,}/{total:,} jobs"
+        if self._plain.fetching:
+            facts += f", {self._plain.fetching_text()}"
         if tally.failed:
             facts += f", {tally.failed:,} failed"
         elapsed = now - self._begun

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from .. import events as ev
-from ..text import count, duration, shown
+from ..text import count, duration, shown, size
 from .output import JobKey, Output, job_key, last_lines
 from .screen import BOLD, CYAN, DIM, GREEN, RED, YELLOW, Paint, Streams
 from .words import (
@@ -119,6 +119,8 @@ class PlainReporter:
         self.lines = lines
         self.tally = Tally()
         self.running: dict[JobKey, Running] = {}
+        self.fetching: dict[str, tuple[int, float]] = {}
+        """The remote inputs that are on their way: size, and since when."""
         self._streams = streams
         self._paint = paint or Paint(on=False)
         self._quiet = quiet
@@ -145,6 +147,8 @@ class PlainReporter:
             ev.JobRetried: self._job_retried,
             ev.Kept: self._kept,
             ev.Warned: self._warned,
+            ev.FetchStarted: self._fetch_started,
+            ev.FetchEnded: self._fetch_ended,
             ev.Waiting: self._waiting,
             ev.BuildEnded: self._build_ended,
         }
@@ -157,7 +161,7 @@ class PlainReporter:
         """Show output that has come; say what runs if nothing was said for long."""
         if self._output.poll():
             self._spoke = self._clock()
-        if self._heartbeat is None or self._quiet or not self.running:
+        if self._heartbeat is None or self._quiet or not (self.running or self.fetching):
             return
         if self._clock() - self._spoke >= self._heartbeat:
             self._say(self._alive())
@@ -186,6 +190,8 @@ class PlainReporter:
 
     def _alive(self) -> str:
         now = self._clock()
+        if not self.running:
+            return f"duct: still {self.fetching_text()} after {duration(now - self._begun)}"
         longest = sorted(self.running.values(), key=lambda running: running.since)
         told = []
         for running in longest[:3]:
@@ -307,6 +313,20 @@ class PlainReporter:
     def _warned(self, event: ev.Warned) -> None:
         if not self._quiet:
             self._duct(f"{self._paint('warning', YELLOW)}: {event.text}", *event.facts)
+
+    def _fetch_started(self, event: ev.FetchStarted) -> None:
+        self.fetching[event.key] = event.size, self._clock()
+        if self._verbose:
+            self._say(self._paint(f"fetching {shown(event.key)} ({size(event.size)})", DIM))
+
+    def _fetch_ended(self, event: ev.FetchEnded) -> None:
+        self.fetching.pop(event.key, None)
+
+    def fetching_text(self) -> str:
+        """What is on its way, as a part of a sentence."""
+        return (
+            f"fetching {count(len(self.fetching), 'input')} ({size(sum(each for each, _ in self.fetching.values()))})"
+        )
 
     def _waiting(self, event: ev.Waiting) -> None:
         if not self._quiet:

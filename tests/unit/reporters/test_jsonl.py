@@ -22,6 +22,8 @@ EXAMPLES: list[ev.Event] = [
     ev.JobRetried(job(), 1, 2.0, "x"),
     ev.Kept("a", "b"),
     ev.Warned("x", ("y",)),
+    ev.FetchStarted("gs://b/x", 10),
+    ev.FetchEnded("gs://b/x", True),
     ev.Waiting("somebody"),
     over(ran=1),
 ]

@@ -169,6 +169,18 @@ def test_a_retry_a_kept_copy_a_warning_and_a_wait_are_told() -> None:
     ]
 
 
+def test_a_fetch_is_told_where_more_is_asked_for_or_nothing_else_runs() -> None:
+    fetch = ev.FetchStarted("gs://b/x", 12_000_000)
+    assert told(fetch, ev.FetchEnded("gs://b/x", True)) == ""
+    assert told(fetch, verbose=1) == "fetching gs://b/x (12 MB)\n"
+    scene = Scene()
+    plain = reporter(scene, heartbeat=0.0)
+    plain.tell(begun(1))
+    plain.tell(fetch)
+    plain.tick()
+    assert scene.err.startswith("duct: still fetching 1 input (12 MB) after ")
+
+
 def test_a_dry_run_is_an_answer_on_stdout() -> None:
     scene = Scene()
     plain = reporter(scene)
