@@ -280,7 +280,6 @@ class GcsStore:
                         checksum=None,  # it stands in the metadata, and the service itself refuses what does not fit
                         timeout=self._times(),
                         retry=None if size <= ONE_REQUEST else self._retry_of_parts("publish", key, bucket, file),
-                        crc32c_checksum_value=_in_base64(crc32c),
                     )
                 except ValueError:
                     # The client's only way to say that a file has fewer bytes than it was told.
