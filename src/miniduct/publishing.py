@@ -326,7 +326,9 @@ class Publisher:
         if each.at == each.key:
             return each.stamp
         expected = self._keep_users_object(judged, each.key)
-        return self._store.publish(each.at, each.key, expected, self._marks(judged))
+        # Of what changed while it was read nobody knows what the target was made of.
+        marks = {} if self._contents.moved(judged.inputs, judged.since) else self._marks(judged)
+        return self._store.publish(each.at, each.key, expected, marks)
 
     def _keep_users_object(self, judged: Judged, key: str) -> Stamp | None:
         """What is known to be in the place of a remote target. Where it is not duct's own, a copy of it is kept."""
@@ -355,8 +357,8 @@ class Publisher:
         assert stamp is not None
         here = self._commands.copy_of(source) if key.startswith(HTTP) else key
         if not is_remote(here):
-            if is_remote(target.text):
-                return [Made(target.text, here, stamp)]
+            if is_remote(target.text) and here != key:
+                return [Made(target.text, here, stamp)]  # a copy of ours, which nobody changes meanwhile
             try:
                 shutil.copyfile(here, place)
             except OSError as error:

@@ -104,6 +104,18 @@ def test_a_target_in_a_bucket_is_made_once(cloud: Sandbox, server: GcsServer) ->
     cloud.nothing_to_do()
 
 
+def test_a_target_of_an_input_that_changed_meanwhile_tells_nobody_what_it_was_made_of(
+    cloud: Sandbox, server: GcsServer
+) -> None:
+    up(cloud)
+    cloud.ductfile(cloud.read("Ductfile").replace("cp {input} {target}", "cp {input} {target}; echo more >> a.txt"))
+    result = cloud.build()
+    made = server.get("b", "out/a.txt")
+    assert made is not None
+    assert "an input changed while up ran" in result.err
+    assert "duct-fingerprint" not in made.metadata
+
+
 def test_an_object_is_an_input_whose_content_counts(cloud: Sandbox, server: GcsServer) -> None:
     down(cloud, server)
     cloud.build()
