@@ -14,9 +14,12 @@ from __future__ import annotations
 import gc
 import os
 import select
+import signal
 import subprocess
+import threading
 import time
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from . import events as ev
@@ -50,6 +53,10 @@ class Settings:
 
     settle: float = 0.2
     poll: float | None = None
+    remote_poll: float = 60.0
+    """Between two looks at remote keys, which tell of no changes."""
+    restart: bool = False
+    """Is a running build ended, and begun anew, when something changes that it did not make?"""
     then: str | None = None
 
 
@@ -89,7 +96,11 @@ class Watch:
         self._listed: set[str] = set()
         self._folders: set[str] = set()
         self._files: set[str] = {where.ductfile}
+        self._made: set[str] = set()
+        """The keys that jobs make: where `restart` has to know them."""
         self._until: float | None = None
+        self._ask_at: float | None = None
+        """When the remote keys are to be asked about again, where there are any."""
         self._touched: frozenset[str] = frozenset()
         self._broken = False
         self._remains: frozenset[str] = frozenset()
@@ -153,6 +164,8 @@ class Watch:
                 return code
 
     def _build_if_needed(self) -> int:
+        if self._ask_at is not None and time.monotonic() >= self._ask_at:
+            return self._build()
         left = self._differences()
         touched = {*self._touched, *(f"{os.path.dirname(path)}/" for path in self._touched)}
         if left <= self._remains and touched.isdisjoint(left | self._files):
@@ -165,7 +178,11 @@ class Watch:
         quiet = reporter if first else WhenItMatters(reporter)
         self._broken = False
         try:
-            code = build(self._where, self._options, quiet)
+            with Restart(self._queue, self._relevant, self._made) if self._settings.restart else nullcontext() as again:
+                code = build(self._where, self._options, quiet)
+            if again is not None and again.touched:
+                self._touched = frozenset(again.touched)
+                code = EXIT_OK if again.asked else code
         except DuctError as error:
             self._broken = True
             self._tell(error)
@@ -215,6 +232,9 @@ class Watch:
                 self._listed = {name for name, _ in header["folders"] if "://" not in name}
                 self._files = {self._where.ductfile, *(path for path, _ in header["files"])}
                 self._until = _first_end(header)
+                self._ask_at = time.monotonic() + self._settings.remote_poll if header["remote"] else None
+                if self._settings.restart:
+                    self._made = set(_made(self._where))
         if self._queue is None:
             return
         wanted = {os.path.dirname(name.rstrip("/")) for name in self._names}
@@ -284,6 +304,8 @@ class Watch:
             if touched and silent >= (LONGEST_WRITE if writing else self._settings.settle):
                 self._touched = frozenset(touched)
                 return ""
+            if not touched and self._ask_at is not None and time.monotonic() >= self._ask_at:
+                return ""
             if not touched and (self._poll is not None or (self._until is not None and time.time() >= self._until)):
                 if self._poll is None or self._settled():
                     return ""
@@ -297,6 +319,8 @@ class Watch:
         ends = []
         if self._poll is not None:
             ends.append(max(last + self._poll - time.monotonic(), 0.0))
+        if self._ask_at is not None:
+            ends.append(max(self._ask_at - time.monotonic(), 0.0))
         if self._until is not None:
             ends.append(min(max(self._until - time.time(), 0.0), 3600.0))
         return int(min(ends) * 1000) + 1 if ends else None
@@ -335,6 +359,45 @@ class Watch:
             ):
                 found.add(path)
         return found
+
+
+class Restart:
+    """Reads the queue while a build runs, and interrupts the build where something else than a target changes. Without a queue, it does nothing.
+
+    `touched` is all that may matter and happened meanwhile; `asked` tells whether the build was interrupted for it.
+    """
+
+    def __init__(self, queue: Inotify | None, relevant: Callable[[set[str]], set[str]], made: set[str]) -> None:
+        self.touched: set[str] = set()
+        self.asked = False
+        self._queue = queue
+        self._relevant = relevant
+        self._made = made
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Restart:
+        if self._queue is not None:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        if self._queue is not None:
+            self._thread.join()
+
+    def _look(self) -> None:
+        assert self._queue is not None
+        poll = select.poll()
+        poll.register(self._queue.fd, select.POLLIN)
+        while not self._over.is_set():
+            if not poll.poll(50):
+                continue
+            new = self._relevant(set())
+            self.touched |= new
+            if new - self._made and not self.asked and not self._over.is_set():
+                self.asked = True
+                os.kill(os.getpid(), signal.SIGINT)
 
 
 class WhenItMatters:
@@ -389,6 +452,18 @@ def _first_end(header: dict[str, object]) -> float | None:
         now = time.localtime()
         ends.append(time.mktime((now.tm_year, now.tm_mon, now.tm_mday + 1, 0, 0, 1, 0, 0, -1)))
     return min(ends, default=None)
+
+
+def _made(where: Where) -> list[str]:
+    """The keys that the jobs of the last build's plan make."""
+    from .workspace import open_workspace
+
+    try:
+        with open_workspace(replace(where, offline=True), write=False, tell=lambda _: None) as space:
+            plan = space.plan
+            return [plan.names[key] for key, job in enumerate(plan.maker) if job >= 0]
+    except DuctError:
+        return []
 
 
 def _stamps(names: Iterable[str]) -> list[tuple[int, int] | None]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gcs_server import GcsServer
 from support import Sandbox, wait_for
 
 if TYPE_CHECKING:
@@ -180,6 +181,32 @@ def test_a_change_during_a_build_is_built_right_after(watched: Callable[..., Wat
     box.write("raw/3.txt", "three\n")
     os.unlink(box.gate)
     wait_for(lambda: text_of(box, "all.txt") == "one\n2\nthree\n", "both changes in all.txt")
+
+
+def test_a_running_build_is_begun_anew_where_that_is_wanted(watched: Callable[..., Watching], box: Sandbox) -> None:
+    slow = STEPS.replace("cp {input} {target}", 'while [ -e "$GATE" ]; do sleep 0.02; done; cp {input} {target}')
+    box.ductfile(slow)
+    watch = watched("--restart")
+    with open(box.gate, "w"):
+        pass
+    box.write("raw/1.txt", "old\n")
+    watch.says("copy[n=1]: raw/1.txt changed")
+    box.write("raw/1.txt", "new\n")
+    watch.says("stopping")
+    os.unlink(box.gate)
+    wait_for(lambda: text_of(box, "all.txt") == "new\n2\n3\n", "the last change in all.txt")
+    assert watch.end() == 0
+
+
+def test_remote_keys_are_asked_about_in_intervals(watched: Callable[..., Watching], box: Sandbox) -> None:
+    with GcsServer("b") as server:
+        server.put("b", "day.txt", "one\n")
+        box.env["STORAGE_EMULATOR_HOST"] = server.url
+        box.ductfile('[step.down]\ninputs = "gs://b/day.txt"\ntargets = "all.txt"\ncopy = true\n')
+        watched("--remote-poll", "0.3")
+        assert box.read("all.txt") == "one\n"
+        server.put("b", "day.txt", "two\n")
+        wait_for(lambda: text_of(box, "all.txt") == "two\n", "the new content of the object")
 
 
 def test_a_folder_that_goes_and_comes_back_is_seen(watched: Callable[..., Watching], box: Sandbox) -> None:

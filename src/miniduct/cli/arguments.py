@@ -252,6 +252,15 @@ _SPEC = {
                 default=0.0,
             ),
             Flag(
+                ("--remote-poll",),
+                "ask about remote keys every so many seconds",
+                "value",
+                "SECONDS",
+                convert=_seconds,
+                default=60.0,
+            ),
+            Flag(("--restart",), "end a running build, and begin anew, when something changes that it reads"),
+            Flag(
                 ("--exec-on-success",), "a command for the shell, after each build that went well", "value", "COMMAND"
             ),
         ),

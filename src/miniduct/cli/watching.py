@@ -27,7 +27,13 @@ def watch(session: Session) -> int:
     where = session.where()
     values = session.values
     options = Options(targets=session.words, jobs=values.jobs, keep_going=values.keep_going)
-    settings = Settings(settle=values.settle, poll=values.poll or None, then=values.exec_on_success)
+    settings = Settings(
+        settle=values.settle,
+        poll=values.poll or None,
+        then=values.exec_on_success,
+        remote_poll=values.remote_poll,
+        restart=values.restart,
+    )
 
     def say(text: str) -> None:
         if session.json:
