@@ -17,6 +17,7 @@ from __future__ import annotations
 import heapq
 import os
 import time
+from collections import deque
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -152,14 +153,6 @@ def _runner(space: Workspace, slots: int, grace: float) -> LocalRunner:
     from .runners.shell import LocalRunner
 
     return LocalRunner(space.logs, slots=slots, grace=grace)
-
-
-@dataclass
-class Aside:
-    """Work that a thread does while the loop goes on, and what the loop does with its result."""
-
-    future: Future[Any]
-    then: Callable[[Future[Any]], None]
 
 
 def facts_of(error: DuctError | NotMadeError) -> list[str]:
@@ -348,13 +341,15 @@ class Loop:
         space.judge.expect(sorted(ahead.jobs, key=lambda job: -priority[job]))
         self._verdicts: dict[int, Judged] = {}
         self._running: dict[int, list[Attempt]] = {}
-        self._aside: list[Aside] = []
+        self._aside = 0
+        """How much work threads do besides: transfers, the hashing of large targets."""
+        self._ended_aside: deque[tuple[Future[Any], Callable[[Future[Any]], None]]] = deque()
+        """Such work that is done, and what the loop does with its result."""
         self._fetches: dict[int, list[int]] = {}
         """The remote inputs that are being fetched, each with the jobs that wait for it."""
         self._lacking: dict[int, set[int]] = {}
         """The jobs that wait for remote inputs, each with those that are still to come."""
         self._refetched: dict[int, int] = {}
-        self._copying: dict[int, Attempt] = {}
         self._retries: list[tuple[float, int, int, Judged]] = []
         self._threads: ThreadPoolExecutor | None = None
         self._transfers: ThreadPoolExecutor | None = None
@@ -492,8 +487,13 @@ class Loop:
         else:
             self._threads = self._threads or ThreadPoolExecutor(min(self._builder.slots, 8))
             future = self._threads.submit(work)
-        self._aside.append(Aside(future, then))
-        future.add_done_callback(lambda _: self._runner.wake())
+        self._aside += 1
+        future.add_done_callback(lambda done: self._done_aside(done, then))
+
+    def _done_aside(self, future: Future[Any], then: Callable[[Future[Any]], None]) -> None:
+        """Called by a thread that has done its work."""
+        self._ended_aside.append((future, then))
+        self._runner.wake()
 
     def _fetch(self, judged: Judged) -> bool:
         """Have the remote inputs fetched that the job's command reads; False where they are here. The job is ready again afterwards."""
@@ -549,7 +549,6 @@ class Loop:
         job = judged.job
         publisher = self._launcher.publisher
         attempt = self._launcher.copying(judged, self._tell, self._durations.get(job))
-        self._copying[attempt.id] = attempt
         self._scheduler.release(job)
         began, began_ns = time.monotonic(), time.time_ns()
 
@@ -558,7 +557,6 @@ class Loop:
             return made, publisher.fingerprints(judged, made)
 
         def then(future: Future[Any]) -> None:
-            del self._copying[attempt.id]
             seconds = time.monotonic() - began
             try:
                 made, found = future.result()
@@ -596,9 +594,10 @@ class Loop:
                     self._failed(attempt, event.why, (), None, 0.0)
             else:
                 self._ended(attempts, event)
-        for aside in [each for each in self._aside if each.future.done()]:
-            self._aside.remove(aside)
-            aside.then(aside.future)
+        while self._ended_aside:
+            future, then = self._ended_aside.popleft()
+            self._aside -= 1
+            then(future)
         self._builder.tell_retries()
         try:
             self._space.traces.maybe_fold()
