@@ -16,6 +16,7 @@ from blake3 import blake3
 from .errors import DuctError
 from .plan.definition import command_digest
 from .plan.patterns import glob
+from .runners.body import BodyTemplate
 from .runners.call import CallTemplate, grouped
 from .runners.command import compile_command, shown_word
 from .shell import stands_alone
@@ -57,18 +58,22 @@ class Commands:
         self._definitions = definitions
         self._staged = staged
         self._manifests = manifests
-        self._templates: dict[int, CommandTemplate | CallTemplate] = {}
+        self._templates: dict[int, CommandTemplate | CallTemplate | BodyTemplate] = {}
         # Of the last job asked about: it is asked about several times in a row.
         self._given: tuple[int, Rendered] | None = None
         self._targets: tuple[int, list[Target]] = (-1, [])
         self._values: tuple[int, dict[str, Any]] = (-1, {})
 
-    def template(self, step: int) -> CommandTemplate | CallTemplate:
+    def template(self, step: int) -> CommandTemplate | CallTemplate | BodyTemplate:
         """The compiled command of a step, or its function."""
         found = self._templates.get(step)
         if found is None:
             about = self._plan.steps[step]
-            found = self._templates[step] = compile_command(about) if about.call is None else CallTemplate(about)
+            if about.body is not None:
+                found = BodyTemplate(about)
+            else:
+                found = compile_command(about) if about.call is None else CallTemplate(about)
+            self._templates[step] = found
         return found
 
     def targets(self, job: int) -> list[Target]:

@@ -15,7 +15,7 @@ from ..reporters.screen import Paint, wants_colour
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ..workspace import Where
 
@@ -38,7 +38,11 @@ class Session:
         from ..workspace import locate
 
         sets = tuple(dict(self.values.set).items())
-        where = locate(self.values.file, self.values.directory, current_folder(), sets)
+        file, directory = self.values.file, self.values.directory
+        if file is not None and file.endswith(".py"):
+            where = _pipeline(file, directory, sets)
+        else:
+            where = locate(file, directory, current_folder(), sets)
         os.chdir(where.root)
         return where
 
@@ -62,6 +66,23 @@ class Session:
         if not self.quiet:
             sys.stdout.flush()
             sys.stderr.write(f"duct: {text}\n")
+
+
+def _pipeline(file: str, directory: str | None, sets: Sequence[tuple[str, str]]) -> Where:
+    """The project of the pipeline that a Python file defines. UsageError where it does not."""
+    from ..pipeline import load
+    from ..workspace import Where
+
+    here = os.path.abspath(os.path.join(current_folder(), directory or ""))
+    path = os.path.abspath(os.path.join(here, file))
+    if not os.path.isfile(path):
+        raise UsageError(f'there is no file "{file}"', hint="-f names a Ductfile, or a Python file with a pipeline")
+    if sets:
+        raise UsageError("--set has no meaning for a pipeline in Python", hint="it has no vars")
+    pipeline = load(path)
+    folder, name = os.path.split(path)
+    root = os.path.abspath(os.path.join(folder, pipeline.root or ""))
+    return Where(root, name, file, os.path.relpath(here, root), source=pipeline)
 
 
 def current_folder() -> str:

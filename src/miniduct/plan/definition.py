@@ -47,6 +47,8 @@ def definition(step: Step, environ: Mapping[str, str], vars: Mapping[str, str]) 
     if step.call is not None:
         # Only here, so that what was known of commands before there were functions still holds.
         found.update(call=str(step.call), code=dict(step.code))
+    if step.body is not None:
+        found.update(call=step.body.label, code=dict(step.code))
     return canonical(found)
 
 
