@@ -19,7 +19,7 @@ LAYERS = [
     ("build", "clean", "accept", "status"),
     ("launching", "survey"),
     ("workspace", "publishing"),
-    ("orphans",),
+    ("orphans", "notifying"),
     ("judging",),
     ("contents", "commands"),
     ("answers",),

@@ -43,7 +43,7 @@ from .trace.snapshot import FORMAT, write_snapshot
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-    from .events import Event
+    from .events import Event, Reporter
     from .model import Project
     from .orphans import Sorted
     from .runners.command import Rendered
@@ -61,6 +61,9 @@ class Source(Protocol):
 
     def project(self, root: str) -> Project:
         """The project with this absolute root. DuctError with what is wrong in it."""
+
+    def notifier(self, reporter: Reporter, state: str) -> Reporter:
+        """The reporter, with what is to be done besides when a build has ended."""
 
 
 @dataclass(frozen=True)

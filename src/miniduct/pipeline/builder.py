@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .. import build as engine
 from ..errors import EXIT_INTERRUPTED, DuctError, Mistake, PlanError, UsageError
 from ..model import Body, Check, Location, Project, Run, Slot, Step
+from ..notifying import Notifier, checked
 from ..runners.command import compile_command
 from ..runners.threads import HERE
 from ..workspace import Where, open_workspace
@@ -29,7 +30,7 @@ from .telling import Teller
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ..events import Event
+    from ..events import Event, Reporter
     from ..model import Work
     from ..workspace import Workspace
     from .steps import Keys
@@ -47,10 +48,18 @@ class PipelineBuilder:
 
     `root` is the folder that keys are relative to and that holds the state, the current one where it is None. `workers` is
     "threads" (of this process) or "processes" (functions that can be imported only). `pools` as in a Ductfile.
+    `notify` says who is told how a run ended: a URL, a tuple of words (a command), a callable, or a list of them, for failure and
+    recovery; or a dict of these by "success", "failure" and "recovery".
     """
 
     def __init__(
-        self, name: str, *, root: str | None = None, workers: str = "threads", pools: Mapping[str, int] | None = None
+        self,
+        name: str,
+        *,
+        root: str | None = None,
+        workers: str = "threads",
+        pools: Mapping[str, int] | None = None,
+        notify: Any = None,
     ) -> None:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ValueError(f"a pipeline's name has letters, digits, _ . + and - only, not {name!r}")
@@ -60,6 +69,7 @@ class PipelineBuilder:
         self._root = root
         self._workers = workers
         self._pools = dict(pools or {})
+        self._notify = checked(notify)
         self._steps: dict[str, BaseStep] = {}
         self._held: dict[str, Any] = {}
         self._raised: dict[str, BaseException] = {}
@@ -103,6 +113,14 @@ class PipelineBuilder:
         for step in steps:
             self.add_step(step)
 
+    def notifier(self, reporter: Reporter, state: str) -> Reporter:
+        """The reporter, and after it the notifications of this pipeline. `state` is the state folder."""
+        if not any(self._notify.values()):
+            return reporter
+        secrets = {name for step in self._steps.values() for name in step._settings["secrets"]}
+        masked = [os.environ.get(name, "") for name in secrets]
+        return Notifier(reporter, self._name, self._notify, f"{state}/outcome", masked)
+
     # -- running ------------------------------------------------------------------------------------------------------------------------
 
     def execute(
@@ -135,7 +153,7 @@ class PipelineBuilder:
                 self._raised.clear()
                 began = time.monotonic()
                 with open_workspace(where, write=True, tell=teller.tell, mend=True) as space:
-                    builder = engine.Builder(space, options, teller, began)
+                    builder = engine.Builder(space, options, self.notifier(teller, where.state), began)
                     code = builder.build()
                     results = self._results(space, teller, builder.unreached)
             finally:
