@@ -38,8 +38,7 @@ class Teller:
         if isinstance(event, ev.BuildStarted):
             self._run = event.run
         self._keep(event)
-        if LOGGER.isEnabledFor(logging.DEBUG) or isinstance(event, (ev.JobEnded, ev.JobRetried, ev.Warned)):
-            self._log(event)
+        self._log(event)
         for callback in self._callbacks:
             callback(event)
         if self._progress is not None and isinstance(event, (ev.JobEnded, ev.JobSkipped, ev.JobRetried, ev.Warned)):
