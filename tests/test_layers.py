@@ -13,7 +13,7 @@ SOURCE = os.path.join(REPOSITORY, "src", "miniduct")
 
 LAYERS = [
     # Top first. Names on one line do not know each other; a package may use its own modules.
-    ("cli",),
+    ("cli", "testing"),
     ("pipeline",),
     ("reporters",),
     ("build", "clean", "accept", "status"),

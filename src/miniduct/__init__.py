@@ -7,9 +7,29 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .pipeline import BaseStep, PipelineBuilder, PipelineError, PythonStep, ShellStep, StepResult, step
+    from .pipeline import (
+        BaseStep,
+        GCSUploadStep,
+        HttpGetStep,
+        PipelineBuilder,
+        PipelineError,
+        PythonStep,
+        ShellStep,
+        StepResult,
+        step,
+    )
 
-__all__ = ["BaseStep", "PipelineBuilder", "PipelineError", "PythonStep", "ShellStep", "StepResult", "step"]
+__all__ = [
+    "BaseStep",
+    "GCSUploadStep",
+    "HttpGetStep",
+    "PipelineBuilder",
+    "PipelineError",
+    "PythonStep",
+    "ShellStep",
+    "StepResult",
+    "step",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -7,6 +7,17 @@ from __future__ import annotations
 
 from .builder import PipelineBuilder, load
 from .results import PipelineError, StepResult
-from .steps import BaseStep, PythonStep, ShellStep, step
+from .steps import BaseStep, GCSUploadStep, HttpGetStep, PythonStep, ShellStep, step
 
-__all__ = ["BaseStep", "PipelineBuilder", "PipelineError", "PythonStep", "ShellStep", "StepResult", "load", "step"]
+__all__ = [
+    "BaseStep",
+    "GCSUploadStep",
+    "HttpGetStep",
+    "PipelineBuilder",
+    "PipelineError",
+    "PythonStep",
+    "ShellStep",
+    "StepResult",
+    "load",
+    "step",
+]

@@ -62,6 +62,13 @@ class Takes(Sequence[str]):
         return len(self.named)
 
 
+def is_async(function: object) -> bool:
+    """Does a call of it only begin, or not even begin, what it does?"""
+    called = getattr(function, "func", function)
+    flags: int | None = getattr(getattr(called, "__code__", None), "co_flags", None)
+    return flags is not None and bool(flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR))
+
+
 _known: dict[object, Takes | None] = {}
 
 

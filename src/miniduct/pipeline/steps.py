@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from ..errors import UsageError
-from ..model import Location
+from ..model import Check, Location
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +91,7 @@ class BaseStep:
             "tags": tuple(tags),
             "description": description,
         }
-        self._check_by = check
+        self._check_by = Check(check)
         self._cache = cache
         self._before: dict[BaseStep, None] = {}
         """The steps before this one, in the order of connection."""
@@ -255,3 +255,22 @@ def step(
     if function is not None:
         return PythonStep(function, **settings)
     return lambda inner: PythonStep(inner, **settings)
+
+
+class _CopyStep(BaseStep):
+    """A step that copies one key to another store; it has no function of its own."""
+
+    def __init__(self, source: str, *, target: str, **settings: Any) -> None:
+        super().__init__(inputs=source, target=target, **settings)
+
+    @property
+    def makes_value(self) -> bool:
+        return False
+
+
+class HttpGetStep(_CopyStep):
+    """A step that fetches a URL into a target file. Not supported yet: building a pipeline with one is a PlanError that says so."""
+
+
+class GCSUploadStep(_CopyStep):
+    """A step that uploads a file to a `gs://` target. Not supported yet: building a pipeline with one is a PlanError that says so."""
