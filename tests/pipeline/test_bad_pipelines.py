@@ -118,6 +118,54 @@ def test_keys_of_other_stores() -> None:
     refused(pipeline(ShellStep("cp {input} {target}", name="a", inputs="gs://b/x", target="x")), "not supported yet")
 
 
+@pytest.mark.parametrize("setting", [{"cwd": "sub"}, {"env": {"A": "1"}}], ids=["cwd", "env"])
+def test_what_threads_share_cannot_be_set_for_one_step(setting: Any) -> None:
+    refused(pipeline(PythonStep(one, **setting)), "which all threads of the process would share")
+
+
+def test_a_changed_function_of_a_step_with_a_merge_is_seen() -> None:
+    class Merging(PythonStep):
+        def merge(self, outputs: Any) -> list[Any]:
+            return list(outputs.values())
+
+    for function, value in ((lambda n: n + 1, 2), (lambda n: n + 2, 3)):
+        first, then = PythonStep(one), Merging(function, name="then")
+        first >> then
+        assert pipeline(first, then).execute()[then].value == value
+
+
+def test_an_attempt_that_was_given_up_changes_nothing_any_more() -> None:
+    gate, over = threading.Event(), threading.Event()
+    tries = []
+
+    def write(target: str) -> None:
+        tries.append(target)
+        late = len(tries) == 1
+        if late:
+            gate.wait(60)
+        try:
+            with open(target, "w") as file:
+                file.write("late" if late else "good")
+        finally:
+            if late:
+                over.set()
+
+    def look(path: str) -> str:
+        gate.set()
+        over.wait(5)
+        with open(path) as file:
+            return file.read()
+
+    writer, looker = PythonStep(write, target="x.txt", timeout=0.3, retries=1, backoff=0), PythonStep(look)
+    writer >> looker
+    results = pipeline(writer, looker).execute()
+    assert results[looker].value == "good"
+    assert results[writer].attempts == 2
+    with open("x.txt") as file:
+        assert file.read() == "good"
+    assert tries[0] != tries[1]
+
+
 def test_a_step_without_run() -> None:
     refused(pipeline(BaseStep(name="bare")), "does not define run")
 

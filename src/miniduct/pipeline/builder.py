@@ -285,6 +285,14 @@ class PipelineBuilder:
 
     def _body(self, step: BaseStep, recipe: Recipe, root: str) -> Body:
         function, merge = step.function, step.merge
+        given = [name for name in ("cwd", "env_set") if step._settings[name] not in (".", "", {})]
+        if given and self._workers == "threads":
+            setting = {"cwd": "cwd", "env_set": "a table as env"}[given[0]]
+            raise _mistake(
+                step._place,
+                f'step "{step.name}" has {setting}, which all threads of the process would share',
+                'say workers="processes", or use a ShellStep',
+            )
         label = f"{identity.name_of(_thing(step))}()"
         if self._workers == "processes":
             if not step._cache:
@@ -315,7 +323,7 @@ def _thing(step: BaseStep) -> object:
     """What the step's identity rests on: the function, or `run` with the object's own fields."""
     function = step.function
     if getattr(function, "__self__", None) is not step:
-        return function if step.merge is None else type(step)
+        return function if step.merge is None else _Fields(step)
     return _Fields(step)
 
 

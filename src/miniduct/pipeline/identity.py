@@ -88,14 +88,28 @@ class _Finder:
         if callable(value) or isinstance(value, types.ModuleType):
             self.add(name, value)
             return
-        if isinstance(value, (tuple, list)) and any(map(callable, value)):
-            for at, each in enumerate(value):
-                self._value(f"{name}[{at}]", each)
+        if isinstance(value, (tuple, list, dict)) and any(
+            map(callable, value.values() if isinstance(value, dict) else value)
+        ):
+            self._parts(name, value)
             return
         try:
             self._note(name, repr(value) if isinstance(value, _PLAIN) else pickle.dumps(_ordered(value), protocol=5))
         except Exception:  # whatever an object does where it is pickled
-            self._note(name, type(value).__qualname__)
+            if isinstance(value, (tuple, list, dict)):
+                self._parts(name, value)
+            else:
+                self._note(name, type(value).__qualname__)
+
+    def _parts(self, name: str, value: tuple[Any, ...] | list[Any] | dict[Any, Any]) -> None:
+        """A container of what cannot be pickled, or is more than its name: part by part."""
+        if id(value) in self._seen:
+            return
+        self._seen.add(id(value))
+        items = [(repr(key), each) for key, each in value.items()] if isinstance(value, dict) else enumerate(value)
+        self._note(name, f"{type(value).__qualname__} of {len(value)}")
+        for key, each in items:
+            self._value(f"{name}[{key}]", each)
 
     def _state(self, name: str, thing: object) -> None:
         """An object: its class, and what it holds."""
