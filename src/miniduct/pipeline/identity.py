@@ -82,7 +82,9 @@ class _Finder:
             self._state(name, thing)
 
     def _note(self, name: str, text: str | bytes) -> None:
-        self.pieces[name] = blake3(text.encode() if isinstance(text, str) else text).hexdigest(length=16)
+        # Things of one name, of two modules perhaps, count together.
+        before = self.pieces.get(name, "").encode()
+        self.pieces[name] = blake3(before + (text.encode() if isinstance(text, str) else text)).hexdigest(length=16)
 
     def _value(self, name: str, value: object) -> None:
         if callable(value) or isinstance(value, types.ModuleType):
