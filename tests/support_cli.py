@@ -25,6 +25,7 @@ class FakeWhere:
     root: str
     shown_as: str = "Ductfile"
     standing: str = "."
+    source: None = None
     sets: tuple[tuple[str, str], ...] = ()
 
 

@@ -146,6 +146,10 @@ def slots(options: Options) -> int:
 
 def _runner(space: Workspace, slots: int, grace: float) -> LocalRunner:
     """The runner of this machine; one that calls functions only where there are any."""
+    if any(step.body is not None for step in space.plan.steps):
+        from .runners.threads import ThreadRunner
+
+        return ThreadRunner(space.logs, slots=slots, grace=grace)
     if any(step.call is not None for step in space.plan.steps):
         from .runners.python import PythonRunner
 
@@ -175,6 +179,8 @@ class Builder:
         """Ids of jobs that ran or failed in an earlier round: they are judged again, but neither forced nor counted again."""
         self._failed: set[str] = set()
         self._unwritten = False
+        self.unreached: set[int] = set()
+        """Jobs of the last round that the build did not come to."""
 
     def build(self) -> int:
         space = self._space
@@ -339,6 +345,7 @@ class Loop:
             pools=space.project.pools,
         )
         space.judge.expect(sorted(ahead.jobs, key=lambda job: -priority[job]))
+        self._ahead = ahead.jobs
         self._verdicts: dict[int, Judged] = {}
         self._running: dict[int, list[Attempt]] = {}
         self._aside = 0
@@ -374,6 +381,7 @@ class Loop:
                     threads.shutdown(wait=True)
             self._totals.waiting = self._scheduler.unsettled
             self._builder.tell_retries()
+            self._builder.unreached = {job for job in self._ahead if not self._scheduler.is_over(job)}
 
     # -- starting -----------------------------------------------------------------------------------------------------------------------
 
@@ -629,7 +637,14 @@ class Loop:
             told_by = None if attempt is voice else self._plan.job_name(voice.job)
             facts = others if len(attempts) > 1 else []
             self._failed(
-                attempt, failure or "", facts, done.code, done.seconds, timed_out=done.timed_out, told_by=told_by
+                attempt,
+                failure or "",
+                facts,
+                done.code,
+                done.seconds,
+                timed_out=done.timed_out,
+                raised=done.raised,
+                told_by=told_by,
             )
 
     def _made_whole(self, attempts: list[Attempt]) -> list[Attempt]:
@@ -715,12 +730,13 @@ class Loop:
         seconds: float,
         *,
         timed_out: bool = False,
+        raised: Sequence[str] = (),
         told_by: ev.JobName | None = None,
     ) -> None:
         job = attempt.job
         self._launcher.undo(job)
         step = self._plan.steps[self._plan.step_of(job)]
-        if not self._stopping and may_retry(step, attempt.number, code, timed_out=timed_out):
+        if not self._stopping and may_retry(step, attempt.number, code, timed_out=timed_out, raised=raised):
             delay = step.backoff * 2 ** (attempt.number - 1)
             self._scheduler.release(job)
             if told_by is None:

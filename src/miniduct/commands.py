@@ -17,6 +17,7 @@ from .errors import DuctError
 from .keys import is_remote
 from .plan.definition import command_digest
 from .plan.patterns import glob
+from .runners.body import BodyTemplate
 from .runners.call import CallTemplate, grouped
 from .runners.command import compile_command, shown_word
 from .runners.copying import CopyTemplate
@@ -65,7 +66,7 @@ class Commands:
         self._staged = staged
         self._copied = copied
         self._manifests = manifests
-        self._templates: dict[int, CommandTemplate | CallTemplate | CopyTemplate] = {}
+        self._templates: dict[int, CommandTemplate | CallTemplate | CopyTemplate | BodyTemplate] = {}
         self._remote: dict[int, list[int]] = {}
         """The slots of a step whose remote inputs its command reads."""
         # Of the last job asked about: it is asked about several times in a row.
@@ -73,7 +74,7 @@ class Commands:
         self._targets: tuple[int, list[Target]] = (-1, [])
         self._values: tuple[int, dict[str, Any]] = (-1, {})
 
-    def template(self, step: int) -> CommandTemplate | CallTemplate | CopyTemplate:
+    def template(self, step: int) -> CommandTemplate | CallTemplate | CopyTemplate | BodyTemplate:
         """The compiled command of a step, or what stands for it."""
         found = self._templates.get(step)
         if found is None:
@@ -250,9 +251,11 @@ class Commands:
                 file.write(json.dumps(line, default=str) + "\n")
 
 
-def _template(step: Step) -> CommandTemplate | CallTemplate | CopyTemplate:
+def _template(step: Step) -> CommandTemplate | CallTemplate | CopyTemplate | BodyTemplate:
     if step.copy:
         return CopyTemplate(step)
+    if step.body is not None:
+        return BodyTemplate(step)
     return compile_command(step) if step.call is None else CallTemplate(step)
 
 

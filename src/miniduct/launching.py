@@ -103,9 +103,11 @@ class Launcher:
             argv=rendered.argv if rendered.script is None else space.script(rendered, step.cwd),
             call=rendered.call,
             stdout=rendered.stdout,
+            body=rendered.body,
+            work=None if rendered.work is None else rendered.work._replace(attempt=max(counts)),
             log=log,
             cwd=step.cwd,
-            env=self._environment(number, max(counts)),
+            env=None if rendered.body is not None else self._environment(number, max(counts)),
             timeout=step.timeout,
             append=step.batch == 1 and counts[0] > 1,
             mask=self._mask(number),
@@ -260,7 +262,7 @@ def failure_of(done: Done, attempt: Attempt) -> str | None:
     return None
 
 
-def may_retry(step: Step, attempt: int, code: int | None, *, timed_out: bool) -> bool:
+def may_retry(step: Step, attempt: int, code: int | None, *, timed_out: bool, raised: Sequence[str] = ()) -> bool:
     """Is another attempt allowed after this one, by the step's `retries` and `retry_on`?"""
     if attempt > step.retries:
         return False
@@ -270,6 +272,8 @@ def may_retry(step: Step, attempt: int, code: int | None, *, timed_out: bool) ->
         return "timeout" in step.retry_on
     if code is None:
         return False
+    if any(name in step.retry_on for name in raised):
+        return True
     return (code in step.retry_on) if code >= 0 else (_signal(-code) in step.retry_on)
 
 

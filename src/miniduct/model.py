@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 FINGERPRINT_SIZE = 32
 """Bytes of a fingerprint: a whole BLAKE3 digest."""
@@ -89,9 +90,33 @@ class Call:
         return f"{self.module}:{self.function}"
 
 
+class Work(NamedTuple):
+    """What a job's Python object is given: for each slot of the step the paths that it reads and makes, the wildcards' values, the attempt from 1.
+
+    The paths of targets are those that it must write to.
+    """
+
+    inputs: Sequence[Sequence[str]]
+    targets: Sequence[Sequence[str]]
+    values: Mapping[str, str]
+    attempt: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """A Python object as an action: called on a thread of the building process, or as `remote` (module, function, arguments) in a worker.
+
+    `label` is how it is called in messages. What identifies it are the step's `code` and `params`.
+    """
+
+    call: Callable[[Work], None]
+    label: str
+    remote: tuple[str, str, Mapping[str, Any]] | None = None
+
+
 @dataclass(frozen=True)
 class Step:
-    """One entry of the Ductfile. Its action is `run`, `call` or `copy`; a group, a name for its inputs, has none."""
+    """One entry of the Ductfile, or a Python step. Its action is `run`, `call`, `copy` or `body`; a group, a name for its inputs, has none."""
 
     name: str
     location: Location
@@ -115,7 +140,7 @@ class Step:
     backoff: float = 1.0
     """Seconds before the second attempt; doubled for each further one."""
     retry_on: tuple[int | str, ...] = ()
-    """Exit codes, signal names and "timeout"; empty: any failure."""
+    """Exit codes, signal names, names of exceptions, and "timeout"; empty: any failure."""
     pool: str | None = None
     cpus: int = 1
     check: Check = Check.CONTENT
@@ -128,7 +153,8 @@ class Step:
     description: str = ""
     call: Call | None = None
     code: tuple[tuple[str, str], ...] = ()
-    """The project's modules that `call` rests on, each with a digest of its code; its own module is the first."""
+    """What `call` or `body` rests on: names of modules or of pieces of code, each with a digest; its own one is the first."""
+    body: Body | None = None
 
     copy: bool = False
     """Is the one input to be copied to the one target?"""
@@ -138,7 +164,7 @@ class Step:
     @property
     def group(self) -> bool:
         """Is it a name for its inputs, with nothing to be done?"""
-        return self.run is None and self.call is None and not self.copy
+        return self.run is None and self.call is None and self.body is None and not self.copy
 
 
 @dataclass(frozen=True)
@@ -165,7 +191,8 @@ class Project:
 
     def step(self, name: str) -> Step:
         """The step of that name; KeyError where there is none."""
-        for step in self.steps:
-            if step.name == name:
-                return step
-        raise KeyError(name)
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Step]:
+        return {step.name: step for step in self.steps}

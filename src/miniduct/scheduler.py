@@ -193,6 +193,10 @@ class Scheduler:
                         skipped.append(then)
         return skipped
 
+    def is_over(self, job: int) -> bool:
+        """Is it settled, failed, or skipped?"""
+        return job in self._over
+
     @property
     def idle(self) -> bool:
         """Nothing is ready and nothing is taken."""

@@ -13,7 +13,7 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from blake3 import blake3
 
@@ -49,7 +49,7 @@ from .trace.snapshot import FORMAT, write_snapshot
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-    from .events import Event
+    from .events import Event, Reporter
     from .model import Project
     from .orphans import Sorted
     from .plan.select import Selection
@@ -64,6 +64,19 @@ DUCTFILE = "Ductfile"
 STATE = ".duct"
 
 
+class Source(Protocol):
+    """What describes a project instead of a Ductfile: a pipeline. Its state lies in a folder of its own, below `.duct/pipelines/`."""
+
+    @property
+    def name(self) -> str: ...
+
+    def project(self, root: str) -> Project:
+        """The project with this absolute root. DuctError with what is wrong in it."""
+
+    def notifier(self, reporter: Reporter, state: str) -> Reporter:
+        """The reporter, with what is to be done besides when a build has ended."""
+
+
 @dataclass(frozen=True)
 class Where:
     """A project as it was found: the absolute root, the Ductfile's name in it, how messages call it, and the user's folder seen from the root."""
@@ -76,10 +89,13 @@ class Where:
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     offline: bool = False
     """Is no remote store to be asked?"""
+    source: Source | None = None
 
     @property
     def state(self) -> str:
         """The state folder, relative to the root. A Ductfile of another name has its own: two of them are two projects."""
+        if self.source is not None:
+            return f"{STATE}/pipelines/{self.source.name}"
         return STATE if self.ductfile == DUCTFILE else f"{STATE}/ductfiles/{self.ductfile}"
 
 
@@ -723,6 +739,8 @@ def _remove_former_members(traces: Traces, staging: Staging) -> None:
 
 
 def _read(where: Where) -> Project:
+    if where.source is not None:
+        return where.source.project(where.root)
     return ductfile.read(
         os.path.join(where.root, where.ductfile),
         sets=dict(where.sets),

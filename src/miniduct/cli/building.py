@@ -33,8 +33,9 @@ def build(session: Session) -> int:
         wait=not values.no_wait,
     )
     reporter = choose_reporter(session, where)
+    told = reporter if where.source is None or values.dry_run else where.source.notifier(reporter, where.state)
     try:
-        return engine(where, options, reporter)
+        return engine(where, options, told)
     finally:
         reporter.close()
 

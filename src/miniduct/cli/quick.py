@@ -157,6 +157,8 @@ def _place(asked: _Asked, here: str) -> tuple[str, str] | None:
         here = _standing(asked, here)
         if not os.path.isdir(here):
             return None
+    if asked.file is not None and asked.file.endswith(".py"):
+        return None
     if asked.file is not None:
         path = os.path.abspath(os.path.join(here, asked.file))
         if os.path.isdir(path):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
@@ -15,7 +16,7 @@ from ..reporters.screen import Paint, wants_colour
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ..workspace import Where
 
@@ -39,7 +40,10 @@ class Session:
 
         sets = tuple(dict(self.values.set).items())
         values = self.values
-        where = locate(values.file, values.directory, current_folder(), sets, offline=values.offline)
+        if values.file is not None and values.file.endswith(".py"):
+            where = replace(_pipeline(values.file, values.directory, sets), offline=values.offline)
+        else:
+            where = locate(values.file, values.directory, current_folder(), sets, offline=values.offline)
         os.chdir(where.root)
         return where
 
@@ -63,6 +67,23 @@ class Session:
         if not self.quiet:
             sys.stdout.flush()
             sys.stderr.write(f"duct: {text}\n")
+
+
+def _pipeline(file: str, directory: str | None, sets: Sequence[tuple[str, str]]) -> Where:
+    """The project of the pipeline that a Python file defines. UsageError where it does not."""
+    from ..pipeline import load
+    from ..workspace import Where
+
+    here = os.path.abspath(os.path.join(current_folder(), directory or ""))
+    path = os.path.abspath(os.path.join(here, file))
+    if not os.path.isfile(path):
+        raise UsageError(f'there is no file "{file}"', hint="-f names a Ductfile, or a Python file with a pipeline")
+    if sets:
+        raise UsageError("--set has no meaning for a pipeline in Python", hint="it has no vars")
+    pipeline = load(path)
+    folder, name = os.path.split(path)
+    root = os.path.abspath(os.path.join(folder, pipeline.root or ""))
+    return Where(root, name, file, os.path.relpath(here, root), source=pipeline)
 
 
 def current_folder() -> str:

@@ -51,6 +51,8 @@ def definition(step: Step, environ: Mapping[str, str], vars: Mapping[str, str]) 
         found.update(copy=True)
     if step.sha256 is not None:
         found.update(sha256=step.sha256)
+    if step.body is not None:
+        found.update(call=step.body.label, code=dict(step.code))
     return canonical(found)
 
 

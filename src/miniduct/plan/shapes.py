@@ -119,6 +119,7 @@ def components(before: Sequence[Sequence[int]]) -> list[list[int]]:
     order = [-1] * len(before)
     stack: list[int] = []
     on_stack = [False] * len(before)
+    place = [0] * len(before)
     count = 0
     for root in range(len(before)):
         if order[root] >= 0:
@@ -129,6 +130,7 @@ def components(before: Sequence[Sequence[int]]) -> list[list[int]]:
             if at == 0:
                 order[node] = low[node] = count
                 count += 1
+                place[node] = len(stack)
                 stack.append(node)
                 on_stack[node] = True
             for then_at in range(at, len(before[node])):
@@ -140,7 +142,7 @@ def components(before: Sequence[Sequence[int]]) -> list[list[int]]:
                     low[node] = min(low[node], order[then])
             else:
                 if low[node] == order[node]:
-                    at = stack.index(node)
+                    at = place[node]
                     found.append(sorted(stack[at:]))
                     for each in stack[at:]:
                         on_stack[each] = False

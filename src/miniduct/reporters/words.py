@@ -40,7 +40,9 @@ def reason_text(reason: Reason) -> str:
     if kind in _SETTING:
         return _setting(_SETTING[kind].format(key or ""), reason.old, reason.new)
     if kind == "code":
-        return f"module {key} {_became(reason.old, reason.new)}"
+        # A name with a blank says itself what it is the name of: a function, a class, a value of a Python step.
+        what = escaped(reason.key) if reason.key and " " in reason.key else f"module {key}"
+        return f"{what} {_became(reason.old, reason.new)}"
     if kind == "upstream":
         return f"{key} may change" if key else "an input may change"
     if kind == "more":

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ..model import Work
 
 
 class Invocation(NamedTuple):
@@ -43,6 +45,9 @@ class Task:
     mask: tuple[bytes, ...] = field(default=())
     call: Invocation | None = None
     stdout: str | None = None
+    body: Callable[[Work], None] | None = None
+    """Called with `work` on a thread of this process, where it is set."""
+    work: Work | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ class Done:
     error: str | None = None
     max_rss: int = 0
     """Peak resident memory in bytes, 0 where unknown."""
+    raised: tuple[str, ...] = ()
+    """The names of the exception that ended it, and of all its classes, where that is known."""
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from ..template import Placeholder, parse
 from .programs import program_spots
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from ..model import Location, Step
+    from ..model import Location, Step, Work
     from .base import Invocation
 
 __all__ = ["CommandTemplate", "Rendered", "check_command", "compile_command", "normalise", "shown_word", "strict_shell"]
@@ -44,7 +44,8 @@ _LISTS = ("inputs", "targets", "params")
 
 class Rendered(NamedTuple):
     """A job's command. `argv` is executed; where `script` is set, it is to be written to a file first, whose path is then appended to `argv`.
-    Where `stdout` is set, that file takes the standard output. Where `call` is set, a function is called instead.
+    Where `stdout` is set, that file takes the standard output. Where `call` is set, a function is called instead; where `body` is, an object of this
+    process, with `work`.
 
     `words` identify the command, however it is written in the Ductfile; `shown` is what a user can repeat by hand.
     """
@@ -55,6 +56,8 @@ class Rendered(NamedTuple):
     script: str | None = None
     call: Invocation | None = None
     stdout: str | None = None
+    body: Callable[[Work], None] | None = None
+    work: Work | None = None
 
 
 class _Place(NamedTuple):

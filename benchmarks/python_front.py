@@ -1,0 +1,163 @@
+"""What a step costs in Python: value steps in a chain and side by side, run and then found done; beside doit, Luigi and Prefect where installed.
+
+    python benchmarks/python_front.py [--steps 10000] [--tools duct,doit,luigi,prefect]
+
+Each measurement is a process of its own; the time is that of the run, without imports. A tool that keeps nothing between runs has no second number.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+
+SHAPES = ("chain", "wide")
+
+PROGRAMS = {
+    "duct": """
+        import sys, time
+        from miniduct import PipelineBuilder, PythonStep
+        import miniduct.runners.threads, sqlite3
+
+        def zero(): return 0
+        def plus(number): return number + 1
+
+        steps, shape = int(sys.argv[1]), sys.argv[2]
+        began = time.perf_counter()
+        pipeline = PipelineBuilder("bench")
+        last = None
+        for at in range(steps):
+            step = PythonStep(plus if last is not None and shape == "chain" else zero, name=f"s{at}")
+            if last is not None and shape == "chain":
+                last >> step
+            last = pipeline.add_step(step)
+        pipeline.execute(jobs=2)
+        print(time.perf_counter() - began)
+        """,
+    "doit": """
+        import sys, time
+        from doit.cmd_base import ModuleTaskLoader
+        from doit.doit_cmd import DoitMain
+        from doit.tools import run_once
+
+        steps, shape = int(sys.argv[1]), sys.argv[2]
+
+        def zero(): return {"number": 0}
+        def plus(number): return {"number": number + 1}
+
+        def task_s():
+            for at in range(steps):
+                task = {"name": str(at), "actions": [zero], "uptodate": [run_once]}
+                if at and shape == "chain":
+                    task["actions"] = [plus]
+                    task["getargs"] = {"number": (f"s:{at - 1}", "number")}
+                yield task
+
+        sys.setrecursionlimit(10 * steps + 1000)
+        began = time.perf_counter()
+        code = DoitMain(ModuleTaskLoader({"task_s": task_s})).run(["run", "--reporter", "zero"])
+        print(time.perf_counter() - began)
+        sys.exit(code)
+        """,
+    "luigi": """
+        import logging, sys, time
+        import luigi
+        from luigi.mock import MockTarget
+
+        steps, shape = int(sys.argv[1]), sys.argv[2]
+        logging.disable(logging.CRITICAL)
+        sys.setrecursionlimit(10 * steps + 1000)
+
+        class Step(luigi.Task):
+            at = luigi.IntParameter()
+
+            def requires(self):
+                return [Step(self.at - 1)] if self.at and shape == "chain" else []
+
+            def output(self):
+                return luigi.LocalTarget(f"out/{self.at}")
+
+            def run(self):
+                number = 0
+                for source in self.input():
+                    with source.open() as file:
+                        number = int(file.read()) + 1
+                with self.output().open("w") as file:
+                    file.write(str(number))
+
+        began = time.perf_counter()
+        wanted = [Step(steps - 1)] if shape == "chain" else [Step(at) for at in range(steps)]
+        good = luigi.build(wanted, local_scheduler=True, no_lock=True)
+        print(time.perf_counter() - began)
+        sys.exit(not good)
+        """,
+    "prefect": """
+        import logging, sys, time
+        from prefect import flow, task
+
+        steps, shape = int(sys.argv[1]), sys.argv[2]
+        logging.disable(logging.CRITICAL)
+
+        @task
+        def zero(): return 0
+        @task
+        def plus(number): return number + 1
+
+        @flow
+        def bench():
+            number = zero()
+            for _ in range(steps - 1):
+                number = plus(number) if shape == "chain" else zero()
+            return number
+
+        began = time.perf_counter()
+        bench()
+        print(time.perf_counter() - began)
+        """,
+}
+MODULES = {"duct": "miniduct", "doit": "doit", "luigi": "luigi", "prefect": "prefect"}
+KEEPS = ("duct", "doit", "luigi")
+
+
+def seconds(tool: str, steps: int, shape: str, folder: str) -> float | None:
+    """How long one run takes; None where it fails."""
+    program = os.path.join(folder, "bench.py")
+    with open(program, "w", encoding="ascii") as file:
+        file.write(textwrap.dedent(PROGRAMS[tool]))
+    words = [sys.executable, program, str(steps), shape]
+    try:
+        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, timeout=900)
+    except subprocess.TimeoutExpired:
+        return None
+    return float(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+
+
+def installed(tool: str) -> bool:
+    found = subprocess.run([sys.executable, "-c", f"import {MODULES[tool]}"], capture_output=True, check=False)
+    return found.returncode == 0
+
+
+def main() -> None:
+    """Print a table: microseconds a step."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--tools", default=",".join(PROGRAMS))
+    asked = parser.parse_args()
+    load = os.getloadavg()[0]
+    print(f"{asked.steps:,} steps, load {load:.1f} on {os.cpu_count()} cores; microseconds a step")
+    for tool in asked.tools.split(","):
+        if not installed(tool):
+            print(f"{tool:8} not installed")
+            continue
+        for shape in SHAPES:
+            with tempfile.TemporaryDirectory() as folder:
+                runs = [seconds(tool, asked.steps, shape, folder) for _ in range(2 if tool in KEEPS else 1)]
+            shown = [f"{run / asked.steps * 1e6:8.0f}" if run is not None else "  failed" for run in runs]
+            print(f"{tool:8} {shape:6} run {shown[0]}   done {shown[1] if len(shown) > 1 else '       -'}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

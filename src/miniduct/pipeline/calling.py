@@ -1,0 +1,184 @@
+"""What the engine calls for a Python step: gather what the steps before it gave, call its function, keep its value.
+
+A recipe says how; it is plain data, so that a worker process can be given one. Values are copies: each step reads its own.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from . import values
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, MutableMapping
+
+    from ..model import Work
+
+GIVEN = ("input", "inputs", "target", "targets", "params")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a step's function is called.
+
+    `sources` are the steps before it, in order of connection: name, kind ("value", "path", "paths", "nothing"), and the slots
+    meant. `own` is the number of slots that the step itself names, `input_names` their names. `makes_value`: what the function
+    returns is the step's value; `keeps`: it must be pickled.
+    """
+
+    sources: tuple[tuple[str, str, tuple[int, ...]], ...]
+    own: int
+    input_names: tuple[str | None, ...]
+    target_names: tuple[str | None, ...]
+    params: Mapping[str, Any]
+    makes_value: bool
+    keeps: bool = True
+
+    def plain(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Takes(Sequence[str]):
+    """The parameters of a function by name. `everything`: it has `**kwargs`."""
+
+    def __init__(
+        self, named: tuple[str, ...], by_place: int, required: frozenset[str], everything: bool, rest: bool
+    ) -> None:
+        self.named = named
+        self.by_place = by_place
+        self.required = required
+        self.everything = everything
+        self.rest = rest
+
+    def __getitem__(self, at: Any) -> Any:
+        return self.named[at]
+
+    def __len__(self) -> int:
+        return len(self.named)
+
+
+def is_async(function: object) -> bool:
+    """Does a call of it only begin, or not even begin, what it does?"""
+    called = getattr(function, "func", function)
+    flags: int | None = getattr(getattr(called, "__code__", None), "co_flags", None)
+    return flags is not None and bool(flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR))
+
+
+_known: dict[object, Takes | None] = {}
+
+
+def takes(function: Callable[..., Any]) -> Takes | None:
+    """What the function takes; None where it does not say. Functions of the same code are looked at once."""
+    plain = type(function) is types.FunctionType and not function.__dict__
+    if not plain:
+        return _takes(function)
+    key = (function.__code__, len(function.__defaults__ or ()), frozenset(function.__kwdefaults__ or ()))
+    if key not in _known:
+        _known[key] = _takes(function)
+    return _known[key]
+
+
+def _takes(function: Callable[..., Any]) -> Takes | None:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    placed = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    named = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    required = frozenset(
+        p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    )
+    kinds = {p.kind for p in parameters}
+    return Takes(
+        (*placed, *named),
+        len(placed),
+        required,
+        inspect.Parameter.VAR_KEYWORD in kinds,
+        inspect.Parameter.VAR_POSITIONAL in kinds,
+    )
+
+
+def perform(
+    function: Callable[..., Any],
+    merge: Callable[[Mapping[str, Any]], Any] | None,
+    recipe: Recipe,
+    work: Work,
+    held: MutableMapping[str, Any] | None,
+) -> None:
+    """Call the function for one job, and write its value where it makes one."""
+    named: dict[str, Any] = {}
+    args = outputs = [_output(kind, [work.inputs[at] for at in slots], held) for _, kind, slots in recipe.sources]
+    if merge is not None:
+        args, named = _merged(merge({source[0]: output for source, output in zip(recipe.sources, outputs)}))
+    known = takes(function)
+    if known is not None:
+        bound = {*known.named[: len(args)], *named}
+        given = _given(recipe, work)
+        named.update({name: given[name] for name in known.named if name in given and name not in bound})
+    result = function(*args, **named)
+    if inspect.iscoroutine(result):
+        result.close()
+        raise TypeError("it is an async function: what it does was not begun")
+    if recipe.makes_value:
+        values.write(work.targets[0][0], result, None if recipe.keeps else held)
+
+
+def _merged(found: Any) -> tuple[list[Any], dict[str, Any]]:
+    if isinstance(found, Mapping):
+        return [], dict(found)
+    if isinstance(found, Sequence) and not isinstance(found, (str, bytes)):
+        return list(found), {}
+    raise TypeError(f"merge returned {type(found).__name__}; it must return a sequence or a mapping of arguments")
+
+
+def _output(kind: str, slots: list[Sequence[str]], held: MutableMapping[str, Any] | None) -> Any:
+    if kind == "value":
+        return values.read(slots[0][0], held)
+    paths = [path for slot in slots for path in slot]
+    if kind == "path":
+        return paths[0]
+    return paths if kind == "paths" else None
+
+
+def _given(recipe: Recipe, work: Work) -> dict[str, Any]:
+    found: dict[str, Any] = {**recipe.params, **work.values, "params": dict(recipe.params)}
+    for name, names, slots in (
+        ("inputs", recipe.input_names, work.inputs[: recipe.own]),
+        ("targets", recipe.target_names, () if recipe.makes_value else work.targets),
+    ):
+        paths = [path for slot in slots for path in slot]
+        if paths:
+            found[name[:-1]] = paths[0]
+        if not slots:
+            continue
+        if any(names):
+            table: dict[str, list[str]] = {}
+            for key, slot in zip(names, slots):
+                table.setdefault(key or "", []).extend(slot)
+            found[name] = table
+        else:
+            found[name] = paths
+    return found
+
+
+def remote(
+    function: str,
+    recipe: Mapping[str, Any],
+    inputs: list[list[str]],
+    targets: list[list[str]],
+    values: Mapping[str, str],
+) -> None:
+    """What a worker process calls: `function` is "module:name"."""
+    from ..model import Work
+
+    module, _, name = function.partition(":")
+    found: Any = import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    found = getattr(found, "function", found)
+    perform(found, None, Recipe(**recipe), Work(inputs, targets, values), None)

@@ -1,0 +1,106 @@
+"""Values in files: a pickle of protocol 5, and after it the BLAKE3 digest of its bytes. Nothing is unpickled whose digest does not fit.
+
+A value is written and read as a stream: a large one is never in the memory twice. One that cannot be pickled is held in this process, where its step
+says that it need not be kept; the file then names it.
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+import os
+import pickle
+import uuid
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from blake3 import blake3
+
+from ..errors import DuctError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+    from typing import BinaryIO
+
+DIGEST = 32
+SMALL = 1 << 20
+
+
+class Held(NamedTuple):
+    """Stands in the file of a value that only the process which made it has."""
+
+    token: str
+
+
+class _Digesting:
+    """A file that is written to, with the digest of what was written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = blake3()
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        return self._file.write(data)
+
+
+def write(path: str, value: object, held: MutableMapping[str, Any] | None = None) -> None:
+    """Write the value. Where it cannot be pickled: into `held`, or DuctError with the reason where that is None."""
+    try:
+        _write(path, value)
+    except (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        if held is None:
+            why = str(error).partition("\n")[0] or type(error).__name__
+            raise DuctError(
+                f"its value, of type {type(value).__name__}, cannot be pickled",
+                facts=[why],
+                hint="give the step a target file, or say cache=False: then it always runs, and its value stays in this process",
+            ) from error
+        token = uuid.uuid4().hex
+        held[token] = value
+        _write(path, Held(token))
+
+
+def _write(path: str, value: object) -> None:
+    with open(path, "wb") as file:
+        out = _Digesting(file)
+        pickle.Pickler(out, protocol=5).dump(value)
+        file.write(out.digest.digest())
+
+
+def read(path: str, held: MutableMapping[str, Any] | None = None, expected: bytes | None = None) -> Any:
+    """The value in the file; its own copy each time. `expected` is the digest of the whole file.
+
+    StoreError where the file is damaged, is not the expected one, or names a value that this process does not hold.
+    """
+    try:
+        file = open(path, "rb")  # noqa: SIM115
+    except OSError as error:
+        raise StoreError(f'cannot read the value in "{path}": {error.strerror}') from None
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        if size <= SMALL:
+            data = file.read()
+            _check(path, data, expected)
+            value = pickle.loads(memoryview(data)[:-DIGEST])
+        else:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                _check(path, mapped, expected)
+            value = pickle.load(io.BufferedReader(file.raw))
+    if isinstance(value, Held):
+        if held is None or value.token not in held:
+            raise StoreError(f'the value in "{path}" was not kept: its step says cache=False')
+        return held[value.token]
+    return value
+
+
+def _check(path: str, data: bytes | mmap.mmap, expected: bytes | None) -> None:
+    view = memoryview(data)
+    try:
+        if expected is not None and blake3(view).digest() != expected:
+            raise StoreError(
+                f'the value in "{path}" is not the one that was made: a later run has replaced it, or it is damaged'
+            )
+        if len(view) <= DIGEST or blake3(view[:-DIGEST]).digest() != bytes(view[-DIGEST:]):
+            raise StoreError(f'the value in "{path}" is damaged', hint="the next run makes it again")
+    finally:
+        view.release()

@@ -1,0 +1,326 @@
+"""Calls Python objects on threads of this process, beside commands and workers.
+
+What a thread prints goes to its job's log. A thread cannot be killed: it is asked to end by an exception, and given up where it does not heed it.
+Invariant: an attempt that was given up changes nothing any more: its output is cut off, and what it makes lies in a folder of its own until its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+import os
+import queue
+import shutil
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DuctError
+from ..text import escaped
+from .base import Done
+from .python import PythonRunner
+from .shell import NOT_STARTED
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from ..model import Work
+    from .base import RunnerEvent, Task
+    from .output import Output
+
+LONGEST_ERROR = 500
+ASKED, GIVEN_UP = -15, -9
+"""Exit codes of attempts that ended because they were asked to, and that did not."""
+HERE = threading.local()
+"""`attempt`: what this thread works on."""
+
+
+class _Stopped(BaseException):
+    """Raised in a thread that is asked to end its job."""
+
+
+class _Attempt:
+    __slots__ = ("asked", "deadline", "give_up_at", "lock", "moves", "output", "over", "started", "task", "thread")
+
+    def __init__(self, task: Task, output: Output) -> None:
+        self.task = task
+        self.output = output
+        self.started = time.monotonic()
+        self.deadline = None if task.timeout is None else self.started + task.timeout
+        self.give_up_at: float | None = None
+        self.asked = False
+        self.over = False
+        self.lock = threading.Lock()
+        self.thread: _Thread | None = None
+        self.moves: list[tuple[str, str]] = []
+        """Where the targets are written, and where they belong; only where the attempt may be given up in its midst."""
+
+    def write(self, text: str) -> None:
+        with self.lock:
+            if not self.over:
+                data = text.encode("utf-8", "backslashreplace")
+                while data:
+                    data = data[os.write(self.output.fd, data) :]
+
+
+class _Thread(threading.Thread):
+    """Works on one attempt after another."""
+
+    def __init__(self, runner: ThreadRunner) -> None:
+        super().__init__(daemon=True, name="miniduct")
+        self.queue: queue.SimpleQueue[_Attempt | None] = queue.SimpleQueue()
+        self._runner = runner
+
+    def run(self) -> None:
+        with contextlib.suppress(_Stopped):
+            while (attempt := self.queue.get()) is not None:
+                self._work(attempt)
+                if attempt.asked:  # an exception may still be on its way to this thread
+                    return
+
+    def _work(self, attempt: _Attempt) -> None:
+        HERE.attempt = attempt
+        error: BaseException | None = None
+        try:
+            task = attempt.task
+            assert task.body is not None
+            assert task.work is not None
+            task.body(_apart(attempt, task.work) if attempt.deadline is not None else task.work)
+        except BaseException as raised:  # whatever it is ends here: it is told to the loop
+            error = raised
+        finally:
+            HERE.attempt = None
+        with attempt.lock:
+            if attempt.over:
+                for place, _ in attempt.moves:
+                    shutil.rmtree(os.path.dirname(place), ignore_errors=True)
+                return
+            if error is None:
+                try:
+                    _put(attempt.moves)
+                except OSError as problem:
+                    error = problem
+        self._runner.ended(attempt, error)
+
+
+def _apart(attempt: _Attempt, work: Work) -> Work:
+    """The work with targets in folders of this attempt only."""
+    targets = []
+    for paths in work.targets:
+        places = []
+        for path in paths:
+            folder = f"{os.path.dirname(path) or '.'}/.attempt-{attempt.task.attempt}-{len(attempt.moves)}"
+            os.makedirs(folder, exist_ok=True)
+            place = f"{folder}/{os.path.basename(path)}"
+            if os.path.isdir(path):
+                os.makedirs(place, exist_ok=True)
+            attempt.moves.append((place, path))
+            places.append(place)
+        targets.append(places)
+    return work._replace(targets=targets)
+
+
+def _put(moves: list[tuple[str, str]]) -> None:
+    for place, path in moves:
+        if os.path.lexists(place):
+            os.replace(place, path)
+        shutil.rmtree(os.path.dirname(place), ignore_errors=True)
+
+
+class _Stream(io.TextIOBase):
+    """Stands for a standard stream: what a job's thread prints goes to its log."""
+
+    def __init__(self, original: Any) -> None:
+        self.original = original
+
+    def write(self, text: str) -> int:
+        attempt = getattr(HERE, "attempt", None)
+        if attempt is None:
+            return int(self.original.write(text) or 0)
+        attempt.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        if getattr(HERE, "attempt", None) is None:
+            self.original.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.original, name)
+
+
+class ThreadRunner(PythonRunner):
+    """A local runner that calls objects of this process too; see `base.Runner`."""
+
+    def __init__(self, logs: str, *, slots: int = 1, grace: float = 5.0) -> None:
+        super().__init__(logs, slots=slots, grace=grace)
+        self._attempts: dict[int, _Attempt] = {}
+        self._spare: list[_Thread] = []
+        self._over: deque[tuple[_Attempt, BaseException | None]] = deque()
+        self._streams = (_Stream(sys.stdout), _Stream(sys.stderr))
+        sys.stdout, sys.stderr = self._streams
+
+    def submit(self, task: Task) -> None:
+        """Start the attempt; see `base.Runner`."""
+        if task.body is None:
+            super().submit(task)
+            return
+        try:
+            output = self._outputs.take(masked=bool(task.mask))
+        except OSError as error:
+            self._not_started(task, NOT_STARTED, f"its output cannot be written: {error.strerror}")
+            return
+        attempt = self._attempts[task.attempt] = _Attempt(task, output)
+        if self._spare:
+            thread = self._spare.pop()
+        else:
+            thread = _Thread(self)
+            thread.start()
+        attempt.thread = thread
+        if attempt.deadline is not None:
+            self._alarms += 1
+        thread.queue.put(attempt)
+
+    def ended(self, attempt: _Attempt, error: BaseException | None) -> None:
+        """Called by the thread."""
+        self._over.append((attempt, error))
+        self.wake()
+
+    def kill(self, attempt: int, *, hard: bool = False) -> None:
+        """Ask the attempt to end; give it up at once (`hard`), or after the grace time."""
+        found = self._attempts.get(attempt)
+        if found is None:
+            super().kill(attempt, hard=hard)
+            return
+        self._ask(found)
+        if hard:
+            self._give_up(found)
+        elif found.give_up_at is None:
+            found.give_up_at = time.monotonic() + self._grace
+            self._alarms += 1
+
+    def events(self, timeout: float | None) -> list[RunnerEvent]:
+        """What happened since the last call; see `base.Runner`."""
+        self._collect()
+        ready = super().events(timeout)
+        if self._over:
+            self._collect()
+            ready += self._ready
+            self._ready = []
+        return ready
+
+    def running_log(self, attempt: int) -> str | None:
+        """The file that the attempt's output goes to while it runs."""
+        found = self._attempts.get(attempt)
+        return found.output.path if found is not None else super().running_log(attempt)
+
+    # --- the ends of attempts
+
+    def _collect(self) -> None:
+        while self._over:
+            attempt, error = self._over.popleft()
+            if not attempt.over and attempt.thread is not None:
+                if not attempt.asked:
+                    self._spare.append(attempt.thread)
+                self._finish(attempt, error)
+
+    def _finish(self, attempt: _Attempt, error: BaseException | None) -> None:
+        code, words, raised = (0, None, ()) if error is None else _judged(error, attempt)
+        self._close(attempt, code, words, raised)
+
+    def _give_up(self, attempt: _Attempt, *, timed_out: bool = False) -> None:
+        attempt.asked = True
+        self._close(attempt, GIVEN_UP, None, (), timed_out=timed_out)
+
+    def _close(
+        self, attempt: _Attempt, code: int, words: str | None, raised: tuple[str, ...], *, timed_out: bool = False
+    ) -> None:
+        task = attempt.task
+        with attempt.lock:
+            attempt.over = True
+        self._attempts.pop(task.attempt, None)
+        self._alarms -= (attempt.deadline is not None) + (attempt.give_up_at is not None)
+        try:
+            size = self._outputs.finish(attempt.output, task.log, append=task.append, mask=task.mask, busy=False)
+        except OSError as error:
+            size = 0
+            code, words = code or 1, words or f"its output cannot be written: {error.strerror}"
+        seconds = time.monotonic() - attempt.started
+        for secret in task.mask:
+            words = words and words.replace(os.fsdecode(secret), "***")
+        self._ready.append(Done(task.attempt, code, seconds, size, timed_out=timed_out, error=words, raised=raised))
+
+    def _ask(self, attempt: _Attempt) -> None:
+        """Raise an exception in the attempt's thread, as soon as it runs Python code again."""
+        with attempt.lock:
+            if attempt.over or attempt.asked or attempt.thread is None or attempt.thread.ident is None:
+                return
+            attempt.asked = True
+            ident = ctypes.c_ulong(attempt.thread.ident)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(_Stopped))
+
+    def _seconds(self, until: float | None) -> float | None:
+        if self._over:
+            return 0.0
+        if self._alarms:
+            for attempt in self._attempts.values():
+                for alarm in (attempt.deadline, attempt.give_up_at):
+                    if alarm is not None and (until is None or alarm < until):
+                        until = alarm
+        return super()._seconds(until)
+
+    def _heed_alarms(self) -> None:
+        super()._heed_alarms()
+        now = time.monotonic()
+        for attempt in list(self._attempts.values()):
+            if attempt.deadline is not None and attempt.deadline <= now:
+                self._ask(attempt)
+                self._give_up(attempt, timed_out=True)
+            elif attempt.give_up_at is not None and attempt.give_up_at <= now:
+                self._give_up(attempt)
+
+    def close(self) -> None:
+        """End what still runs, and free what the runner holds."""
+        if self._closed:
+            return
+        for attempt in list(self._attempts.values()):
+            self._ask(attempt)
+            self._give_up(attempt)
+        for thread in self._spare:
+            thread.queue.put(None)
+        if sys.stdout is self._streams[0]:
+            sys.stdout = self._streams[0].original
+        if sys.stderr is self._streams[1]:
+            sys.stderr = self._streams[1].original
+        super().close()
+
+
+def _judged(error: BaseException, attempt: _Attempt) -> tuple[int, str | None, tuple[str, ...]]:
+    """Exit code, words and names for what a call raised; its traceback goes to the log."""
+    if isinstance(error, _Stopped):
+        return ASKED, None, ()
+    if isinstance(error, DuctError):
+        return 1, str(error), ()
+    if isinstance(error, SystemExit) and error.code in (None, 0):
+        return 0, None, ()
+    attempt.write("".join(traceback.format_exception(type(error), error, _inner(error.__traceback__))))
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:
+        lines = []
+    told = f"raised {type(error).__name__}{f': {lines[0]}' if lines else ''}"
+    names = [each.__qualname__ for each in type(error).__mro__] + [
+        f"{each.__module__}.{each.__qualname__}" for each in type(error).__mro__
+    ]
+    return 1, escaped(told[:LONGEST_ERROR]), tuple(names)
+
+
+def _inner(trace: TracebackType | None) -> TracebackType | None:
+    """Without the frames of this package."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(package + os.sep):
+        trace = trace.tb_next
+    return trace

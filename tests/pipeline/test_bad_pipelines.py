@@ -1,0 +1,349 @@
+"""What goes wrong with pipelines: told before anything runs where it can be, and never as a half truth."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from miniduct import BaseStep, PipelineBuilder, PipelineError, PythonStep, ShellStep
+from miniduct.errors import DuctError, PlanError, UsageError
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Callable
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def pipeline(*steps: BaseStep, **settings: Any) -> PipelineBuilder:
+    builder = PipelineBuilder("demo", **settings)
+    builder.add_steps(*steps)
+    return builder
+
+
+def one() -> int:
+    return 1
+
+
+def plus_one(number: int) -> int:
+    return number + 1
+
+
+def refused(builder: PipelineBuilder, match: str, error: type[Exception] = PlanError) -> None:
+    with pytest.raises(error, match=match):
+        builder.execute()
+    assert not os.path.exists(".duct/values")
+
+
+def test_a_step_belongs_to_one_pipeline() -> None:
+    first = PythonStep(one)
+    pipeline(first)
+    with pytest.raises(ValueError, match='belongs to the pipeline "demo" already'):
+        PipelineBuilder("other").add_step(first)
+
+
+def test_a_step_is_added_once() -> None:
+    first = PythonStep(one)
+    with pytest.raises(ValueError, match="was added already"):
+        pipeline(first, first)
+
+
+def test_two_steps_of_one_name_are_told_with_their_places() -> None:
+    with pytest.raises(ValueError, match=r'two steps are called "one": .*\.py:\d+ and .*\.py:\d+'):
+        pipeline(PythonStep(one), PythonStep(one))
+
+
+def test_a_step_that_was_not_added() -> None:
+    first, then = PythonStep(one), PythonStep(plus_one)
+    first >> then
+    refused(pipeline(then), "was not added to it")
+
+
+def test_a_circle_names_the_steps() -> None:
+    a, b = PythonStep(plus_one, name="a"), PythonStep(plus_one, name="b")
+    a >> b >> a
+    refused(pipeline(a, b), "steps wait for each other: .* >> .*")
+
+
+def test_a_step_cannot_come_before_itself() -> None:
+    first = PythonStep(one)
+    with pytest.raises(ValueError, match="before itself"):
+        first >> first
+
+
+def test_two_makers_of_one_target() -> None:
+    a, b = (ShellStep("touch {target}", name=name, target="x.txt") for name in "ab")
+    refused(pipeline(a, b), "x.txt")
+
+
+def test_a_pipeline_without_steps() -> None:
+    refused(PipelineBuilder("demo"), "has no steps", UsageError)
+
+
+def test_an_async_function() -> None:
+    async def later() -> int:
+        return 1
+
+    refused(pipeline(PythonStep(later)), "async function")
+
+
+def test_arguments_that_nothing_gives() -> None:
+    refused(pipeline(PythonStep(plus_one)), 'nothing for the argument "number"')
+
+
+def test_more_outputs_than_arguments() -> None:
+    a, b = PythonStep(one), PythonStep(one, name="b")
+    a >> b
+    refused(pipeline(a, b), "takes 0 arguments")
+
+
+def test_a_command_cannot_take_a_value() -> None:
+    a, b = PythonStep(one), ShellStep("cat {input}", name="b")
+    a >> b
+    refused(pipeline(a, b), "cannot take the value")
+
+
+def test_keys_of_other_stores() -> None:
+    refused(pipeline(ShellStep("cp {input} {target}", name="a", inputs="gs://b/x", target="x")), "not supported yet")
+
+
+@pytest.mark.parametrize("setting", [{"cwd": "sub"}, {"env": {"A": "1"}}], ids=["cwd", "env"])
+def test_what_threads_share_cannot_be_set_for_one_step(setting: Any) -> None:
+    refused(pipeline(PythonStep(one, **setting)), "which all threads of the process would share")
+
+
+def test_a_changed_function_of_a_step_with_a_merge_is_seen() -> None:
+    class Merging(PythonStep):
+        def merge(self, outputs: Any) -> list[Any]:
+            return list(outputs.values())
+
+    for function, value in ((lambda n: n + 1, 2), (lambda n: n + 2, 3)):
+        first, then = PythonStep(one), Merging(function, name="then")
+        first >> then
+        assert pipeline(first, then).execute()[then].value == value
+
+
+def test_an_attempt_that_was_given_up_changes_nothing_any_more() -> None:
+    gate, over = threading.Event(), threading.Event()
+    tries = []
+
+    def write(target: str) -> None:
+        tries.append(target)
+        late = len(tries) == 1
+        if late:
+            gate.wait(60)
+        try:
+            with open(target, "w") as file:
+                file.write("late" if late else "good")
+        finally:
+            if late:
+                over.set()
+
+    def look(path: str) -> str:
+        gate.set()
+        over.wait(5)
+        with open(path) as file:
+            return file.read()
+
+    writer, looker = PythonStep(write, target="x.txt", timeout=0.3, retries=1, backoff=0), PythonStep(look)
+    writer >> looker
+    results = pipeline(writer, looker).execute()
+    assert results[looker].value == "good"
+    assert results[writer].attempts == 2
+    with open("x.txt") as file:
+        assert file.read() == "good"
+    assert tries[0] != tries[1]
+
+
+def test_a_step_without_run() -> None:
+    refused(pipeline(BaseStep(name="bare")), "does not define run")
+
+
+def test_an_init_that_forgets_the_base() -> None:
+    class Forgets(BaseStep):
+        def __init__(self) -> None:
+            pass
+
+    with pytest.raises(TypeError, match="must call super"):
+        PythonStep(one) >> Forgets()
+
+
+class Methods:
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def get(self) -> int:
+        return self.number
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda n: lambda: n, "lambda"),
+        (lambda n: functools.partial(plus_one, n - 1), "plus_one"),
+        (lambda n: Methods(n).get, "get"),
+        (lambda n: eval(f"lambda: {n}"), "lambda"),
+    ],
+    ids=["lambda", "partial", "method", "eval"],
+)
+def test_callables_of_all_kinds_are_cached_and_told_apart(make: Callable[[int], Any], name: str) -> None:
+    seen = []
+    for number in (5, 5, 6):
+        each = PythonStep(make(number))
+        assert each.name == name
+        result = pipeline(each).execute()[each]
+        seen.append((result.value, result.status))
+    assert seen == [(5, "done"), (5, "up to date"), (6, "done")]
+
+
+def test_a_value_that_cannot_be_pickled_says_what_to_do() -> None:
+    def lock() -> object:
+        return threading.Lock()
+
+    step = PythonStep(lock)
+    result = pipeline(step).execute(raise_on_error=False)[step]
+    assert result.status == "failed"
+    assert result.error is not None
+    assert "cannot be pickled" in result.error
+    assert "cache=False" in result.error
+
+
+def test_without_cache_it_runs_always_and_its_value_is_handed_over() -> None:
+    runs = []
+
+    def lock() -> Any:
+        runs.append(1)
+        return threading.Lock()
+
+    def kind(given: Any) -> str:
+        return type(given).__name__
+
+    for expected in (1, 2):
+        a, b = PythonStep(lock, cache=False), PythonStep(kind)
+        a >> b
+        assert pipeline(a, b).execute()[b].value == "lock"
+        assert len(runs) == expected
+
+
+def test_a_step_that_changes_its_input_changes_a_copy() -> None:
+    def numbers() -> list[int]:
+        return [1, 2]
+
+    def spoil(given: list[int]) -> list[int]:
+        given.append(3)
+        return given
+
+    def look(given: list[int]) -> list[int]:
+        return given
+
+    source, spoiler, looker = PythonStep(numbers), PythonStep(spoil), PythonStep(look)
+    source >> [spoiler, looker]
+    results = pipeline(source, spoiler, looker).execute(jobs=1)
+    assert results[spoiler].value == [1, 2, 3]
+    assert results[looker].value == results[source].value == [1, 2]
+
+
+def test_a_merge_of_a_thousand() -> None:
+    def total(*numbers: int) -> int:
+        return sum(numbers)
+
+    sources = [PythonStep(lambda n=n: n, name=f"n{n}") for n in range(1000)]
+    merged = PythonStep(total)
+    sources >> merged
+    assert pipeline(*sources, merged).execute()[merged].value == 499_500
+
+
+def test_a_damaged_value_is_made_again_and_that_is_said() -> None:
+    for damage in (False, True):
+        step = PythonStep(one)
+        result = pipeline(step).execute()[step]
+        assert result.value == 1
+        if not damage:
+            with open(".duct/values/demo/one", "r+b") as file:
+                file.write(b"damage")
+    assert result.status == "done"
+    assert "one" in result.reason
+
+
+def test_nothing_is_unpickled_whose_digest_does_not_fit(tmp_path: pathlib.Path) -> None:
+    from miniduct.pipeline import values
+
+    path = str(tmp_path / "value")
+    values.write(path, {"a": 1})
+    with open(path, "rb") as file:
+        digest = file.read()[-values.DIGEST :]
+
+    class Bomb:
+        def __reduce__(self) -> Any:
+            return os.mkdir, (str(tmp_path / "went-off"),)
+
+    with open(path, "wb") as out:
+        out.write(pickle.dumps(Bomb()) + digest)
+    with pytest.raises(DuctError, match="damaged"):
+        values.read(path)
+    assert not (tmp_path / "went-off").exists()
+
+
+def test_a_large_value_is_streamed() -> None:
+    program = """
+        import resource
+        from miniduct.pipeline import values
+        value = bytes(300_000_000)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        values.write("value", value)
+        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+        """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 100
+
+
+def test_a_value_replaced_by_a_later_run_is_not_given_out() -> None:
+    step = PythonStep(lambda: 1, name="a")
+    old = pipeline(step).execute()
+    again = PythonStep(lambda: 2, name="a")
+    assert pipeline(again).execute()[again].value == 2
+    with pytest.raises(DuctError, match="not the one that was made"):
+        _ = old[step].value
+
+
+def test_executed_twice_and_in_two_threads() -> None:
+    builder = pipeline(PythonStep(one))
+    found: list[str] = []
+
+    def execute() -> None:
+        found.append(builder.execute()["one"].status)
+
+    threads = [threading.Thread(target=execute) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == ["done", "up to date"]
+
+
+def test_a_step_cannot_execute_a_pipeline() -> None:
+    def inner() -> int:
+        pipeline(PythonStep(one, name="x")).execute()
+        return 1
+
+    with pytest.raises(PipelineError) as caught:
+        pipeline(PythonStep(inner)).execute()
+    assert isinstance(caught.value.__cause__, UsageError)
+
+
+def test_the_working_folder_is_put_back(tmp_path: pathlib.Path) -> None:
+    other = tmp_path / "other"
+    step = PythonStep(os.getcwd)
+    assert pipeline(step, root=str(other)).execute()[step].value == str(other)
+    assert os.getcwd() == str(tmp_path)

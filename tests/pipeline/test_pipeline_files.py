@@ -1,0 +1,249 @@
+"""Pipelines in files: the command sees them, a Ductfile of the same words is judged alike, workers, kills, two at once."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support import REPOSITORY, wait_for
+
+if TYPE_CHECKING:
+    from support import Sandbox
+
+PIPELINE = """
+from miniduct import PipelineBuilder, PythonStep, ShellStep
+
+def count(path):
+    with open(path) as file:
+        return len(file.readlines())
+
+def double(number):
+    return 2 * number
+
+fetch = ShellStep("cp {input} {target}", name="fetch", inputs="in.txt", target="raw.txt")
+counted = PythonStep(count)
+doubled = PythonStep(double)
+fetch >> counted >> doubled
+
+pipeline = PipelineBuilder("daily")
+pipeline.add_steps(fetch, counted, doubled)
+
+if __name__ == "__main__":
+    print(pipeline.execute()[doubled].value)
+"""
+
+
+@pytest.fixture
+def daily(box: Sandbox) -> Sandbox:
+    box.files({"in.txt": "a\nb\n", "pipeline.py": PIPELINE})
+    return box
+
+
+def python(box: Sandbox, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *words], cwd=box.root, env=box.env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_command_builds_a_pipeline_and_then_nothing(daily: Sandbox) -> None:
+    first = daily.duct("-f", "pipeline.py")
+    assert first.code == 0, str(first)
+    assert "3 jobs ran" in first.err
+    assert "nothing to do (3 jobs up to date)" in daily.duct("-f", "pipeline.py", "build").err
+
+
+def test_the_command_and_execute_share_what_they_know(daily: Sandbox) -> None:
+    assert daily.duct("-f", "pipeline.py").code == 0
+    assert python(daily, "pipeline.py") == "4\n"
+    assert "nothing to do" in daily.duct("-f", "pipeline.py").err
+    daily.write("in.txt", "a\n")
+    assert python(daily, "pipeline.py") == "2\n"
+
+
+def test_status_why_graph_and_list_know_its_steps(daily: Sandbox) -> None:
+    assert daily.duct("-f", "pipeline.py").code == 0
+    daily.write("pipeline.py", PIPELINE.replace("2 * number", "3 * number"))
+    assert "doubled" not in daily.duct("-f", "pipeline.py", "status").out
+    assert "function double changed" in daily.duct("-f", "pipeline.py", "status").out
+    assert "function double changed" in daily.duct("-f", "pipeline.py", "why", "double").out
+    assert 'label="double"' in daily.duct("-f", "pipeline.py", "graph").out
+    assert daily.duct("-f", "pipeline.py", "list").out.startswith("fetch")
+    assert "function double changed" in daily.duct("-f", "pipeline.py").err
+
+
+def test_a_failure_shows_the_step_and_its_output(daily: Sandbox) -> None:
+    daily.write("pipeline.py", PIPELINE.replace("return 2 * number", "raise ValueError('odd')"))
+    failed = daily.duct("-f", "pipeline.py")
+    assert failed.code == 1
+    assert "raised ValueError: odd" in failed.err
+    assert "Traceback" in failed.out + failed.err
+
+
+def test_a_mistake_has_its_file_and_line(daily: Sandbox) -> None:
+    daily.write("pipeline.py", PIPELINE.replace("fetch >> counted", "fetch >> counted >> counted2", 1))
+    result = daily.duct("-f", "pipeline.py")
+    assert result.code == 2
+    assert "pipeline.py:14: running it raised NameError" in result.err
+    daily.write("pipeline.py", PIPELINE.replace("pipeline.add_steps(fetch, counted, ", "pipeline.add_steps(counted, "))
+    result = daily.duct("-f", "pipeline.py")
+    assert result.code == 2
+    assert 'pipeline.py:11: step "fetch" comes before "count" of the pipeline "daily"' in result.err
+
+
+@pytest.mark.parametrize(("text", "said"), [("", "no pipeline"), ("A = P('a')\nB = P('b')\n", "2 pipelines: a, b")])
+def test_a_file_must_define_one_pipeline(box: Sandbox, text: str, said: str) -> None:
+    box.write("x.py", f"from miniduct import PipelineBuilder as P\n{text}")
+    result = box.duct("-f", "x.py")
+    assert result.code == 2
+    assert f'"x.py" defines {said}' in result.err
+
+
+def test_a_file_that_is_not_there(box: Sandbox) -> None:
+    assert 'there is no file "x.py"' in box.duct("-f", "x.py").err
+
+
+def test_ductfile_and_pipeline_are_judged_alike(box: Sandbox) -> None:
+    box.ductfile(
+        """
+        [step.clean]
+        inputs = "raw/{day}.csv"
+        targets = "clean/{day}.csv"
+        run = "tr a-z A-Z < {input} > {target}"
+
+        [step.report]
+        inputs = "clean/*.csv"
+        targets = "report.txt"
+        run = "cat {inputs} > {target}"
+        """
+    )
+    box.write(
+        "same.py",
+        """
+from miniduct import PipelineBuilder, ShellStep
+clean = ShellStep("tr a-z A-Z < {input} > {target}", name="clean", inputs="raw/{day}.csv", targets="clean/{day}.csv")
+report = ShellStep("cat {inputs} > {target}", name="report", inputs="clean/*.csv", targets="report.txt")
+pipeline = PipelineBuilder("same")
+pipeline.add_steps(clean, report)
+""",
+    )
+    stories = []
+    for flags in ((), ("-f", "same.py")):
+        box.files({"raw/1.csv": "a", "raw/2.csv": "b"})
+        for name in ("report.txt", "clean"):
+            if box.exists(name):
+                box.remove(name)
+        story = []
+        for change in (None, ("raw/2.csv", "c"), ("raw/3.csv", "d"), None):
+            if change:
+                box.write(*change)
+            why = box.duct(*flags, "why", "report.txt").out if box.exists("report.txt") else ""
+            ran = box.duct(*flags, "--json", "-j", "1").events
+            reasons = [(each["job"], each["reasons"]) for each in ran if each["event"] == "job_started"]
+            story.append((reasons, [line for line in why.splitlines() if "ago" not in line], box.read("report.txt")))
+        box.remove("raw/3.csv")
+        stories.append(story)
+    assert stories[0] == stories[1]
+    assert [len(reasons) for reasons, _, _ in stories[0]] == [3, 2, 2, 0]
+
+
+def test_workers_may_be_processes(daily: Sandbox) -> None:
+    daily.write(
+        "pipeline.py", PIPELINE.replace('PipelineBuilder("daily")', 'PipelineBuilder("daily", workers="processes")')
+    )
+    assert python(daily, "pipeline.py") == "4\n"
+    assert "nothing to do" in daily.duct("-f", "pipeline.py").err
+
+
+def test_a_closure_cannot_go_to_another_process(daily: Sandbox) -> None:
+    text = PIPELINE.replace('PipelineBuilder("daily")', 'PipelineBuilder("daily", workers="processes")')
+    daily.write("pipeline.py", text.replace("PythonStep(double)", "PythonStep(lambda n: n)"))
+    result = daily.duct("-f", "pipeline.py")
+    assert result.code == 2
+    assert 'step "lambda" cannot be called in another process' in result.err
+
+
+SLOW = """
+import os, time
+from miniduct import PipelineBuilder, PythonStep
+
+def first():
+    return 1
+
+def slow(number):
+    open("started", "w").close()
+    while not os.path.exists("gate"):
+        time.sleep(0.01)
+    return number
+
+a, b = PythonStep(first), PythonStep(slow)
+a >> b
+pipeline = PipelineBuilder("slow")
+pipeline.add_steps(a, b)
+if __name__ == "__main__":
+    print(pipeline.execute()[b].value)
+"""
+
+
+def test_ctrl_c_in_the_middle_keeps_what_ended(box: Sandbox) -> None:
+    box.write("slow.py", SLOW)
+    process = subprocess.Popen([sys.executable, "slow.py"], cwd=box.root, env=box.env, stderr=subprocess.PIPE)
+    wait_for(lambda: box.exists("started"), "the step to start")
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert b"KeyboardInterrupt" in told
+    box.write("gate")
+    again = box.duct("-f", "slow.py")
+    assert "1 job ran, 1 up to date" in again.err
+
+
+def test_two_processes_at_once_take_turns(box: Sandbox) -> None:
+    box.write("slow.py", SLOW)
+    first = subprocess.Popen([sys.executable, "slow.py"], cwd=box.root, env=box.env, stdout=subprocess.PIPE)
+    wait_for(lambda: box.exists("started"), "the step to start")
+    second = subprocess.Popen([sys.executable, "slow.py"], cwd=box.root, env=box.env, stdout=subprocess.PIPE)
+    box.remove("started")
+    box.write("gate")
+    assert [each.communicate(timeout=30)[0] for each in (first, second)] == [b"1\n", b"1\n"]
+    assert not box.exists("started")
+
+
+def test_events_go_to_logging_and_callbacks(box: Sandbox) -> None:
+    box.write(
+        "logs.py",
+        textwrap.dedent("""
+        import logging
+        from miniduct import PipelineBuilder, PythonStep
+        records = []
+        class Keep(logging.Handler):
+            def emit(self, record):
+                records.append((record.levelname, record.step, record.run, record.getMessage().partition(" in ")[0]))
+        logging.getLogger("miniduct").addHandler(Keep())
+        logging.getLogger("miniduct").setLevel(logging.INFO)
+        events = []
+        pipeline = PipelineBuilder("logs")
+        pipeline.add_step(PythonStep(lambda: 1, name="one"))
+        pipeline.execute(on_event=lambda event: events.append(type(event).__name__))
+        print(records[1])
+        print(*events)
+        """),
+    )
+    lines = python(box, "logs.py").splitlines()
+    assert lines == ["('INFO', 'one', 1, 'one: done')", "BuildStarted JobStarted JobEnded BuildEnded"]
+
+
+def test_the_example_works(box: Sandbox) -> None:
+    with open(f"{REPOSITORY}/examples/pipeline/pipeline.py", encoding="utf-8") as source:
+        box.write("pipeline.py", source.read())
+    assert "report: done" in python(box, "pipeline.py")
+    assert json.loads(box.read("report.json")) == {"kiel": 7.0, "ulm": 2.0}
+    assert "nothing to do" in box.duct("-f", "pipeline.py").err
+    box.remove("report.json")
+    assert "1 job ran" in box.duct("-f", "pipeline.py").err
