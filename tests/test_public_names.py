@@ -10,7 +10,10 @@ import miniduct
 def test_public_names() -> None:
     assert miniduct.__all__ == [
         "BaseStep",
+        "CopyStep",
+        "GCSClient",
         "GCSUploadStep",
+        "HttpClient",
         "HttpGetStep",
         "PipelineBuilder",
         "PipelineError",

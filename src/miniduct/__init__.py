@@ -9,7 +9,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .pipeline import (
         BaseStep,
+        CopyStep,
+        GCSClient,
         GCSUploadStep,
+        HttpClient,
         HttpGetStep,
         PipelineBuilder,
         PipelineError,
@@ -21,7 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BaseStep",
+    "CopyStep",
+    "GCSClient",
     "GCSUploadStep",
+    "HttpClient",
     "HttpGetStep",
     "PipelineBuilder",
     "PipelineError",

@@ -1,4 +1,5 @@
-"""For users' own tests: a folder to run pipelines in, a record of what ran, files in memory with a clock moved by hand.
+"""For users' own tests: a folder to run pipelines in, a record of what ran, files in memory with a clock moved by hand,
+a bucket in memory, a runner that starts nothing.
 
 def test_only_the_changed_day_runs():
     with sandbox({"raw/1.csv": "a", "raw/2.csv": "b"}) as box:
@@ -16,7 +17,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .events import JobEnded
+from .runners.fake import FakeRunner
 from .stores.memory import MemoryStore
+from .stores.memory_remote import MemoryRemote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from .pipeline import PipelineBuilder
     from .pipeline.results import Results
 
-__all__ = ["MemoryStore", "Ran", "Sandbox", "sandbox"]
+__all__ = ["FakeRunner", "MemoryRemote", "MemoryStore", "Ran", "Sandbox", "sandbox"]
 
 
 @dataclass

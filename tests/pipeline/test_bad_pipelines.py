@@ -115,7 +115,7 @@ def test_a_command_cannot_take_a_value() -> None:
 
 
 def test_keys_of_other_stores() -> None:
-    refused(pipeline(ShellStep("cp {input} {target}", name="a", inputs="gs://b/x", target="x")), "not supported yet")
+    refused(pipeline(ShellStep("cp {input} {target}", name="a", inputs="s3://b/x", target="x")), "not supported")
 
 
 @pytest.mark.parametrize("setting", [{"cwd": "sub"}, {"env": {"A": "1"}}], ids=["cwd", "env"])

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 
-from miniduct import GCSUploadStep, HttpGetStep, PipelineBuilder, ShellStep
-from miniduct.errors import PlanError
+from miniduct import PipelineBuilder, ShellStep
 from miniduct.testing import MemoryStore, sandbox
 
 
@@ -48,19 +47,3 @@ def test_the_memory_store_has_a_clock_moved_by_hand() -> None:
     assert before is not None
     assert after is not None
     assert after.mtime_ns - before.mtime_ns == 1_000_000_000
-
-
-def test_steps_that_copy_between_stores_say_that_they_are_to_come() -> None:
-    for step in (
-        HttpGetStep("https://example.com/a", target="a", name="fetch"),
-        GCSUploadStep("a", target="gs://bucket/a", name="store"),
-    ):
-        pipeline = PipelineBuilder("copies")
-        pipeline.add_step(step)
-        with sandbox() as box:
-            try:
-                box.execute(pipeline)
-            except PlanError as error:
-                assert "keys of other stores are not supported yet" in str(error)  # noqa: PT017
-            else:
-                raise AssertionError("nothing was said")

@@ -7,6 +7,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ..errors import UsageError
 from .building import choose_reporter
 from .run import tell_error
 
@@ -25,6 +26,10 @@ def watch(session: Session) -> int:
     from ..watch import Settings, Watch
 
     where = session.where()
+    if where.source is not None:
+        raise UsageError(
+            "watch takes a Ductfile, and no pipeline in Python so far", hint="`duct -f FILE.py` builds it once"
+        )
     values = session.values
     options = Options(targets=session.words, jobs=values.jobs, keep_going=values.keep_going)
     settings = Settings(

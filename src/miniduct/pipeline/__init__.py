@@ -6,12 +6,16 @@ Nothing is judged, run or recorded here: `builder` hands a `Project` to the engi
 from __future__ import annotations
 
 from .builder import PipelineBuilder, load
+from .clients import GCSClient, HttpClient
 from .results import PipelineError, StepResult
-from .steps import BaseStep, GCSUploadStep, HttpGetStep, PythonStep, ShellStep, step
+from .steps import BaseStep, CopyStep, GCSUploadStep, HttpGetStep, PythonStep, ShellStep, step
 
 __all__ = [
     "BaseStep",
+    "CopyStep",
+    "GCSClient",
     "GCSUploadStep",
+    "HttpClient",
     "HttpGetStep",
     "PipelineBuilder",
     "PipelineError",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import build as engine
 from ..errors import EXIT_INTERRUPTED, DuctError, Mistake, PlanError, UsageError
+from ..keys import HTTP, bucket_and_name, is_remote, secret_in
 from ..model import Body, Check, Location, Project, Run, Slot, Step
 from ..notifying import Notifier, checked
 from ..runners.command import compile_command
@@ -25,7 +26,7 @@ from ..workspace import Where, open_workspace
 from . import calling, identity, values
 from .calling import Recipe
 from .results import FAILED, NOT_RUN, PipelineError, Results, StepResult
-from .steps import BaseStep, ShellStep
+from .steps import BaseStep, CopyStep, ShellStep
 from .telling import Teller
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ class PipelineBuilder:
     `root` is the folder that keys are relative to and that holds the state, the current one where it is None. `workers` is
     "threads" (of this process) or "processes" (functions that can be imported only). `pools` as in a Ductfile.
     `notify` says who is told how a run ended: a URL, a tuple of words (a command), a callable, or a list of them, for failure and
-    recovery; or a dict of these by "success", "failure" and "recovery".
+    recovery; or a dict of these by "success", "failure" and "recovery". `stores` has the settings of `[stores.gcs]` and
+    `[stores.http]`, by "gcs" and "http".
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class PipelineBuilder:
         workers: str = "threads",
         pools: Mapping[str, int] | None = None,
         notify: Any = None,
+        stores: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ValueError(f"a pipeline's name has letters, digits, _ . + and - only, not {name!r}")
@@ -70,6 +73,7 @@ class PipelineBuilder:
         self._root = root
         self._workers = workers
         self._pools = dict(pools or {})
+        self._stores = dict(stores or {})
         self._notify = checked(notify)
         self._steps: dict[str, BaseStep] = {}
         self._held: dict[str, Any] = {}
@@ -202,13 +206,17 @@ class PipelineBuilder:
         _Checks(self).check()
         places: dict[str, str] = {}
         steps = tuple(self._step(step, root, places) for step in self._steps.values())
-        return Project(root=root, files=(), steps=steps, pools=self._pools)
+        return Project(root=root, files=(), steps=steps, pools=self._pools, stores=self._stores)
 
     def _step(self, step: BaseStep, root: str, places: dict[str, str]) -> Step:
         place = _location(step._place, root, places)
         own = _slots(step._inputs, place) if step._inputs else []
         inputs, after = list(own), list(step._settings["after"])
-        sources = [self._source(each, inputs, after, place) for each in step._before]
+        if isinstance(step, CopyStep):
+            after += [each.name for each in step._before]
+            sources = []
+        else:
+            sources = [self._source(each, inputs, after, place) for each in step._before]
         if step.makes_value:
             targets = [Slot(self._value_key(step), None, place)]
         else:
@@ -228,6 +236,8 @@ class PipelineBuilder:
             check=step._check_by,
             **settings,
         )
+        if isinstance(step, CopyStep):
+            return self._copying(step, made)
         if isinstance(step, ShellStep):
             return self._command(step, made)
         recipe = Recipe(
@@ -266,6 +276,25 @@ class PipelineBuilder:
                 inputs.append(Slot(slot.text, None, place))
             at.append(len(inputs) - 1 if known is None else known)
         return before.name, "path" if len(slots) == 1 else "paths", tuple(at)
+
+    @staticmethod
+    def _copying(step: CopyStep, made: Step) -> Step:
+        both = [*made.inputs, *made.targets]
+        if (
+            len(made.inputs) != 1
+            or len(made.targets) != 1
+            or any(slot.step or slot.text.endswith("/") for slot in both)
+        ):
+            raise _mistake(
+                step._place, f'step "{step.name}" copies one key to one key', "make a step for each, or use a wildcard"
+            )
+        if made.targets[0].text.startswith(HTTP):
+            raise _mistake(
+                step._place,
+                f'step "{step.name}" has {made.targets[0].text} as its target',
+                "an address can only be read",
+            )
+        return _replaced(made, copy=True, sha256=step.sha256)
 
     def _command(self, step: ShellStep, made: Step) -> Step:
         taken = [each.name for each in step._before if each.makes_value]
@@ -490,10 +519,26 @@ def _key(text: Any, place: Location) -> str:
         text = os.fspath(text)
     if not isinstance(text, str) or not text:
         raise _mistake(place, f"a key must be a text, not {text!r}", "inputs and targets are paths")
+    if is_remote(text):
+        return _remote_key(text, place)
     if _SCHEME.match(text):
-        raise _mistake(place, f"keys of other stores are not supported yet: {text}", "use a local path")
+        raise _mistake(place, f"keys of this kind are not supported: {text}", "local files, gs:// and https:// are")
     folder = "/" if text.endswith("/") and text.strip("/") else ""
     return os.path.normpath(text) + folder
+
+
+def _remote_key(text: str, place: Location) -> str:
+    if text.startswith(HTTP):
+        secret = secret_in(text)
+        if secret is not None:
+            what = f'an address has a secret in it ("{secret}"), and a key is shown and stored'
+            raise _mistake(place, what, "give it as headers or query in stores={...}, from a variable")
+    elif not _OPEN.search(text):
+        try:
+            bucket_and_name(text)
+        except ValueError as error:
+            raise _mistake(place, f"{text}: {error}", "write gs://bucket/name") from None
+    return text
 
 
 @contextmanager

@@ -257,20 +257,25 @@ def step(
     return lambda inner: PythonStep(inner, **settings)
 
 
-class _CopyStep(BaseStep):
-    """A step that copies one key to another store; it has no function of its own."""
+class CopyStep(BaseStep):
+    """A step that copies one key to another: a file, an object (`gs://…`), or, to read from, an address (`https://…`). It has no function.
 
-    def __init__(self, source: str, *, target: str, **settings: Any) -> None:
+    `sha256` is the checksum that the content of an address must have; `max_age` says for how many seconds its last answer is believed.
+    """
+
+    def __init__(self, source: str, *, target: str, sha256: str | None = None, **settings: Any) -> None:
         super().__init__(inputs=source, target=target, **settings)
+        self.sha256 = sha256
 
     @property
     def makes_value(self) -> bool:
+        """It makes its target."""
         return False
 
 
-class HttpGetStep(_CopyStep):
-    """A step that fetches a URL into a target file. Not supported yet: building a pipeline with one is a PlanError that says so."""
+class HttpGetStep(CopyStep):
+    """A step that fetches an address of the web into a target: a file, or an object of a bucket."""
 
 
-class GCSUploadStep(_CopyStep):
-    """A step that uploads a file to a `gs://` target. Not supported yet: building a pipeline with one is a PlanError that says so."""
+class GCSUploadStep(CopyStep):
+    """A step that uploads a file to a `gs://` target. What was there when it was judged is replaced, a stranger's write is not."""
