@@ -151,7 +151,9 @@ def test_readme_ductfile_builds_and_its_commands_work(box: Sandbox) -> None:
     assert box.exists("out/report.html")
     commands = [block.text for block in blocks("README.md") if not block.language and block.text.startswith("duct")]
     for line in "".join(commands).splitlines():
-        done = bash(box, re.split(r"\s{2,}", line)[0])
+        command = re.split(r"\s{2,}", line)[0]
+        # A watch goes on until it is ended.
+        done = bash(box, f"timeout -s TERM --preserve-status 3 {command}" if command.endswith("watch") else command)
         assert done.returncode == 0, f"{line}\n{done.stderr}"
 
 
