@@ -26,6 +26,7 @@ from . import events as ev
 from .errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, DuctError
 from .interrupts import Interrupts
 from .launching import Launcher, failure_of, may_retry
+from .notifying import for_project
 from .plan.select import gone, select
 from .publishing import NotMadeError, Recording
 from .runners.base import Done, Lost
@@ -98,7 +99,8 @@ def build(where: Where, options: Options, reporter: Reporter) -> int:
     if options.dry_run:
         return _dry_run(where, options, reporter, began)
     with open_workspace(where, write=True, wait=options.wait, tell=reporter.tell, mend=True) as space:
-        return Builder(space, options, reporter, began).build()
+        told = for_project(space.project, reporter, where.state, where.environ)
+        return Builder(space, options, told, began).build()
 
 
 def _dry_run(where: Where, options: Options, reporter: Reporter, began: float) -> int:

@@ -182,6 +182,8 @@ class Project:
     default: tuple[tuple[str, Location], ...] = ()
     pools: Mapping[str, int] = field(default_factory=dict)
     vars: Mapping[str, str] = field(default_factory=dict)
+    notify: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Who is told how a build ended, by occasion: URLs, and commands for the shell. `{NAME}` in them is a variable of the environment."""
     stores: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The settings of `[stores]`, by store."""
     today: str | None = None

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from .events import Event, Reporter
+    from .model import Project
 
     Target = str | Sequence[str] | Callable[[Mapping[str, Any]], Any]
 
@@ -27,6 +28,7 @@ OCCASIONS = ("success", "failure", "recovery")
 SECONDS = 10.0
 """What a notification may take."""
 MOST_NAMED = 10
+_VARIABLE = re.compile(r"(?<!\$)\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
@@ -49,6 +51,22 @@ def checked(notify: Any) -> dict[str, list[Target]]:
                 )
         found[occasion] = listed
     return found
+
+
+def for_project(project: Project, reporter: Reporter, state: str, environ: Mapping[str, str]) -> Reporter:
+    """The reporter, with the notifications that a Ductfile asks for. A target that names a variable that is not set is told when it is due."""
+    if not project.notify:
+        return reporter
+    secret = [environ.get(name, "") for step in project.steps for name in step.secrets]
+    notify: dict[str, list[Target]] = {}
+    for occasion, texts in project.notify.items():
+        notify[occasion] = []
+        for text in texts:
+            named = _VARIABLE.findall(text)
+            secret += [environ.get(name, "") for name in named]
+            full = _VARIABLE.sub(lambda found: environ.get(found[1], found[0]), text)
+            notify[occasion].append(full if _SCHEME.match(full) else ("sh", "-c", full))
+    return Notifier(reporter, os.path.basename(project.root), notify, f"{state}/outcome", secret)
 
 
 class Notifier:

@@ -759,7 +759,6 @@ def test_job_without_targets_runs_when_its_inputs_change(box: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("setting", "word"),
     [
-        ("run = 'true'\nnotify = 'x'", "notify"),
         ("run = 'true'\nmemory = '1GB'", "memory"),
     ],
 )

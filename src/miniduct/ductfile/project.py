@@ -87,6 +87,7 @@ class _Reader:
         self.pools: dict[str, int] = {}
         self.pools_broken = False
         self.stores: dict[str, dict[str, Any]] = {}
+        self.notify: dict[str, tuple[str, ...]] = {}
         self.default: list[tuple[str, Spot, Scope]] = []
         self.remarks: list[remarks.Remark] = []
         self.calls: Calls | None = None
@@ -115,6 +116,7 @@ class _Reader:
             self.remarks += remarks.unused(top.named("vars"), source.data["vars"], source.data)
         scope = Scope(found, Base(self.root, "" if folder == "." else folder), self.today, prefix)
         self._pools(top.named("pools"), source.data.get("pools", {}))
+        self._notify(top.named("notify"), source.data.get("notify"), main=len(chain) == 1)
         self._stores(top.named("stores"), source.data.get("stores"), main=len(chain) == 1)
         defaults = self._defaults(source, scope)
         self._steps(source, scope, defaults)
@@ -192,6 +194,23 @@ class _Reader:
             spot.say("[stores] stands in an included file", key=True, hint="write it into the main Ductfile")
             return
         self.stores = stores(spot, table)
+
+    def _notify(self, spot: Spot, value: object, *, main: bool) -> None:
+        if value is None:
+            return
+        if not main:
+            spot.say('"notify" stands in an included file', key=True, hint="write it into the main Ductfile")
+            return
+        table = value if isinstance(value, dict) else dict.fromkeys(("failure", "recovery"), value)
+        for occasion, listed in table.items():
+            place = spot.inside("notify", occasion) if value is table else spot
+            if occasion not in ("success", "failure", "recovery"):
+                place.say(f'"notify" knows no "{occasion}"', key=True, hint="known: success, failure, recovery")
+                continue
+            found = values.texts(place, listed)
+            if found is None:
+                return
+            self.notify[occasion] = tuple(text for text, _ in found)
 
     def _defaults(self, source: Source, scope: Scope) -> Draft:
         spot = Spot(source, ("defaults",), "[defaults]", "[defaults]")
@@ -313,6 +332,7 @@ class _Reader:
             steps=tuple(step for step in steps if step is not None),
             default=default,
             pools=self.pools,
+            notify=self.notify,
             stores=self.stores,
             vars=variables,
             today=self.today.date().isoformat() if self.today.used else None,

@@ -108,6 +108,23 @@ SETTINGS = (
         {"type": "object", "additionalProperties": {"type": "integer", "minimum": 1}},
     ),
     Setting(
+        "notify",
+        (TOP,),
+        "text, list, or table of these by success, failure and recovery",
+        "none",
+        "URLs that get a message when a build has failed or is well again, or commands for the shell; `{NAME}` is a variable.",
+        {
+            "anyOf": [
+                *_TEXTS["anyOf"],
+                {
+                    "type": "object",
+                    "properties": {"success": _TEXTS, "failure": _TEXTS, "recovery": _TEXTS},
+                    "additionalProperties": False,
+                },
+            ]
+        },
+    ),
+    Setting(
         "stores",
         (TOP,),
         "tables gcs and http",
@@ -298,6 +315,7 @@ EXAMPLES = {
     "targets": 'targets = "out/report.csv"',
     "run": 'run = "cp {input} {target}"',
     "python": 'python = "module:function"',
+    "notify": 'notify = "https://…"',
     "copy": "copy = true",
     "sha256": 'sha256 = "…"',
     "after": 'after = "setup"',
@@ -318,7 +336,7 @@ EXAMPLES = {
 }
 """How a setting is written, for whom it has a wrong type."""
 
-LATER = ("memory", "notify")
+LATER = ("memory",)
 """Settings of a step that are meant to come."""
 
 FOREIGN = {
