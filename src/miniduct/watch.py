@@ -211,8 +211,7 @@ class Watch:
         snapshot.close()
         found = [names[key] for key in checked.changed] + [f"{folders[at][0]}/" for at in checked.folders]
         if checked.why_unknown is not None:
-            stamps = [os.stat(path).st_mtime_ns if os.path.exists(path) else 0 for path in sorted(self._files)]
-            found.append(f"{checked.why_unknown} {stamps}")
+            found.append(f"{checked.why_unknown} {_stamps(self._files)}")
         return frozenset(found)
 
     def _renew(self) -> None:
@@ -231,7 +230,8 @@ class Watch:
                 self._names = set(local)
                 self._listed = {name for name, _ in header["folders"] if "://" not in name}
                 self._files = {self._where.ductfile, *(path for path, _ in header["files"])}
-                self._until = _first_end(header)
+                end = _first_end(header)
+                self._until = end if end is not None and end > time.time() else None  # what is over was built, or fails
                 self._ask_at = time.monotonic() + self._settings.remote_poll if header["remote"] else None
                 if self._settings.restart:
                     self._made = set(_made(self._where))
@@ -291,9 +291,12 @@ class Watch:
             if wake in ready:
                 return "q"
             if self._keys.fd in ready:
+                keyboard = self._keys.fd
                 for key in self._keys.pressed():
                     if key in "qr":
                         return key
+                if self._keys.fd < 0:  # the terminal is gone
+                    poll.unregister(keyboard)
             if self._queue is not None and self._queue.fd in ready:
                 new = self._relevant(writing)
                 if new:
@@ -307,7 +310,7 @@ class Watch:
             if not touched and self._ask_at is not None and time.monotonic() >= self._ask_at:
                 return ""
             if not touched and (self._poll is not None or (self._until is not None and time.time() >= self._until)):
-                if self._poll is None or self._settled():
+                if self._poll is None or self._settled(wake):
                     return ""
                 last = time.monotonic()
 
@@ -325,14 +328,15 @@ class Watch:
             ends.append(min(max(self._until - time.time(), 0.0), 3600.0))
         return int(min(ends) * 1000) + 1 if ends else None
 
-    def _settled(self) -> bool:
-        """Polling: is there something new, and has it stopped changing?"""
+    def _settled(self, wake: int) -> bool:
+        """Polling: is there something new, and has it stopped changing? A signal ends the wait for that."""
         before = self._differences()
         if before <= self._remains:
             return False
         while True:
             stamps = _stamps(before)
-            time.sleep(self._settings.settle)
+            if select.select([wake], [], [], self._settings.settle)[0]:
+                return False
             after = self._differences()
             if after == before and _stamps(after) == stamps:
                 return True

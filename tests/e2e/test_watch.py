@@ -7,6 +7,7 @@ import os
 import random
 import re
 import signal
+import subprocess
 import time
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,6 @@ from gcs_server import GcsServer
 from support import Sandbox, wait_for
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable, Iterator
 
 STEPS = """
@@ -219,6 +219,19 @@ def test_a_folder_that_goes_and_comes_back_is_seen(watched: Callable[..., Watchi
     box.write("raw/4.txt", "four\n")
     wait_for(lambda: text_of(box, "all.txt") == "1\n2\n3\nfour\n", "all.txt with the new fourth file")
     assert watch.end(signal.SIGINT) == 0
+
+
+def test_polling_ends_also_while_a_file_never_stops_changing(watched: Callable[..., Watching], box: Sandbox) -> None:
+    watch = watched("--poll", "0.1", "--settle", "0.3")
+    writer = subprocess.Popen(
+        ["sh", "-c", "while :; do echo x >> raw/1.txt; sleep 0.02; done"], cwd=box.root, start_new_session=True
+    )
+    try:
+        time.sleep(1)
+        assert watch.end() == 0
+    finally:
+        writer.kill()
+        writer.wait()
 
 
 def test_a_second_watch_says_so(watched: Callable[..., Watching], box: Sandbox) -> None:
