@@ -394,12 +394,13 @@ class Restart:
         assert self._queue is not None
         poll = select.poll()
         poll.register(self._queue.fd, select.POLLIN)
+        outside = signal.getsignal(signal.SIGINT)
         while not self._over.is_set():
-            if not poll.poll(50):
-                continue
-            new = self._relevant(set())
-            self.touched |= new
-            if new - self._made and not self.asked and not self._over.is_set():
+            if poll.poll(50):
+                self.touched |= self._relevant(set())
+            # Only while the build itself listens: before and after, the signal would end the watch.
+            listens = signal.getsignal(signal.SIGINT) != outside
+            if self.touched - self._made and not self.asked and listens:
                 self.asked = True
                 os.kill(os.getpid(), signal.SIGINT)
 
