@@ -93,14 +93,19 @@ class Totals:
         return EXIT_FAILED if self.failed or self.skipped else EXIT_OK
 
 
-def build(where: Where, options: Options, reporter: Reporter) -> int:
-    """Bring the targets up to date (or tell what would be done); the exit code. DuctError where nothing can be done at all."""
+def build(
+    where: Where, options: Options, reporter: Reporter, *, listen: Callable[[Interrupts], None] = lambda _: None
+) -> int:
+    """Bring the targets up to date (or tell what would be done); the exit code. DuctError where nothing can be done at all.
+
+    `listen` is given what can ask the build to end, before the first job starts.
+    """
     began = time.monotonic()
     if options.dry_run:
         return _dry_run(where, options, reporter, began)
     with open_workspace(where, write=True, wait=options.wait, tell=reporter.tell, mend=True) as space:
         told = for_project(space.project, reporter, where.state, where.environ)
-        return Builder(space, options, told, began).build()
+        return Builder(space, options, told, began, listen).build()
 
 
 def _dry_run(where: Where, options: Options, reporter: Reporter, began: float) -> int:
@@ -170,7 +175,15 @@ def facts_of(error: DuctError | NotMadeError) -> list[str]:
 class Builder:
     """One build: a round for each expansion of the plan."""
 
-    def __init__(self, space: Workspace, options: Options, reporter: Reporter, began: float) -> None:
+    def __init__(
+        self,
+        space: Workspace,
+        options: Options,
+        reporter: Reporter,
+        began: float,
+        listen: Callable[[Interrupts], None] = lambda _: None,
+    ) -> None:
+        self._listen = listen
         self._space = space
         self._options = options
         self._reporter = reporter
@@ -199,6 +212,7 @@ class Builder:
             runner = _runner(space, self._slots, self._options.grace)
             try:
                 with Interrupts(runner.wake) as interrupts:
+                    self._listen(interrupts)
                     interrupted = self._rounds(ahead, jobs, run, runner, interrupts)
             finally:
                 runner.close()

@@ -33,6 +33,11 @@ class Interrupts:
                     self._before[number] = signal.signal(number, self._came)
         return self
 
+    def ask(self) -> None:
+        """Ask the build to end as a first signal does; from any thread. `first` stays None: it was no signal."""
+        self.count = max(self.count, 1)
+        self._wake()
+
     def _came(self, number: int, _frame: FrameType | None) -> None:
         self.count += 1
         if self.first is None:

@@ -14,11 +14,9 @@ from __future__ import annotations
 import gc
 import os
 import select
-import signal
 import subprocess
 import threading
 import time
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -41,6 +39,8 @@ if TYPE_CHECKING:
 
 POLL = 2.0
 """Seconds between two looks, where nobody tells of changes."""
+LONGEST_WAIT = 100
+"""Times `settle` after which what changed is built, though other changes go on and on."""
 LONGEST_WRITE = 10.0
 """Seconds of silence after which a file that is open for writing is taken as it is."""
 FAR = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "vboxsf", "sshfs", "lustre"})
@@ -101,6 +101,8 @@ class Watch:
         self._until: float | None = None
         self._ask_at: float | None = None
         """When the remote keys are to be asked about again, where there are any."""
+        self._wake = -1
+        """Can be read when a signal has come."""
         self._touched: frozenset[str] = frozenset()
         self._broken = False
         self._remains: frozenset[str] = frozenset()
@@ -119,8 +121,9 @@ class Watch:
             except BuildRunning as error:
                 raise UsageError("another watch of this project is running", facts=error.facts) from None
             try:
+                self._wake = read
                 self._open()
-                self._loop(ends, read)
+                self._loop(ends)
             finally:
                 if self._queue is not None:
                     self._queue.close()
@@ -130,7 +133,7 @@ class Watch:
 
     # -- the loop -----------------------------------------------------------------------------------------------------------------------
 
-    def _loop(self, ends: Interrupts, wake: int) -> None:
+    def _loop(self, ends: Interrupts) -> None:
         code = self._build(first=True)
         told = False
         while code != EXIT_INTERRUPTED and not ends.count:
@@ -141,7 +144,7 @@ class Watch:
                 told = True
                 how = f"polling every {self._poll:g} s" if self._poll else count(len(self._folders), "folder")
                 self._say(f"watching: {how} (Ctrl-C ends it)")
-            pressed = self._wait(wake)
+            pressed = self._wait()
             if pressed == "q" or ends.count:
                 return
             if pressed == "r":
@@ -153,6 +156,9 @@ class Watch:
         """Watch what the last build read, and build what changed before that was watched, until a build changes nothing about it."""
         code, before = EXIT_OK, None
         while True:
+            if self._queue is not None and not self._broken:
+                # What the build itself did; whatever else it was, the check below finds. After one that could not even begin, nothing would.
+                self._relevant(set())
             self._renew()
             left = self._differences()
             if left <= self._remains or left == before or self._broken or ends.count:
@@ -174,15 +180,21 @@ class Watch:
 
     def _build(self, *, first: bool = False) -> int:
         """The exit code of a build; a mistake in the Ductfile is told, and the last good one stays watched."""
+        while True:
+            with Restart(self._queue if self._settings.restart else None, self._relevant, self._made) as again:
+                code = self._build_once(again, first=first)
+            if not again.asked:
+                return code
+            # Once it has settled; a signal ends the watch.
+            if select.select([self._wake], [], [], self._settings.settle)[0]:
+                return EXIT_INTERRUPTED
+
+    def _build_once(self, again: Restart, *, first: bool) -> int:
         reporter = self._reporter()
         quiet = reporter if first else WhenItMatters(reporter)
         self._broken = False
         try:
-            with Restart(self._queue, self._relevant, self._made) if self._settings.restart else nullcontext() as again:
-                code = build(self._where, self._options, quiet)
-            if again is not None and again.touched:
-                self._touched = frozenset(again.touched)
-                code = EXIT_OK if again.asked else code
+            code = build(self._where, self._options, quiet, listen=again.listen)
         except DuctError as error:
             self._broken = True
             self._tell(error)
@@ -274,21 +286,21 @@ class Watch:
 
     # -- waiting ------------------------------------------------------------------------------------------------------------------------
 
-    def _wait(self, wake: int) -> str:
+    def _wait(self) -> str:
         """Until what changed has settled (""), or the user wants something (a letter, "q" for a signal)."""
         self._touched = frozenset()
         touched: set[str] = set()
         writing: set[str] = set()
-        last = time.monotonic()
+        last = since = time.monotonic()
         poll = select.poll()
-        fds = [wake, self._keys.fd, self._queue.fd if self._queue is not None else -1]
+        fds = [self._wake, self._keys.fd, self._queue.fd if self._queue is not None else -1]
         for fd in fds:
             if fd >= 0:
                 poll.register(fd, select.POLLIN)
         while True:
             found = poll.poll(self._milliseconds(last, settling=bool(touched), writing=bool(writing)))
             ready = {fd for fd, _ in found}
-            if wake in ready:
+            if self._wake in ready:
                 return "q"
             if self._keys.fd in ready:
                 keyboard = self._keys.fd
@@ -300,9 +312,13 @@ class Watch:
             if self._queue is not None and self._queue.fd in ready:
                 new = self._relevant(writing)
                 if new:
-                    touched |= new
                     last = time.monotonic()
-                continue
+                    since = since if touched else last
+                    touched |= new
+                if not touched or time.monotonic() - since < LONGEST_WAIT * self._settings.settle:
+                    continue
+                self._touched = frozenset(touched)
+                return ""
             silent = time.monotonic() - last
             if touched and silent >= (LONGEST_WRITE if writing else self._settings.settle):
                 self._touched = frozenset(touched)
@@ -310,7 +326,7 @@ class Watch:
             if not touched and self._ask_at is not None and time.monotonic() >= self._ask_at:
                 return ""
             if not touched and (self._poll is not None or (self._until is not None and time.time() >= self._until)):
-                if self._poll is None or self._settled(wake):
+                if self._poll is None or self._settled():
                     return ""
                 last = time.monotonic()
 
@@ -328,14 +344,14 @@ class Watch:
             ends.append(min(max(self._until - time.time(), 0.0), 3600.0))
         return int(min(ends) * 1000) + 1 if ends else None
 
-    def _settled(self, wake: int) -> bool:
+    def _settled(self) -> bool:
         """Polling: is there something new, and has it stopped changing? A signal ends the wait for that."""
         before = self._differences()
         if before <= self._remains:
             return False
         while True:
             stamps = _stamps(before)
-            if select.select([wake], [], [], self._settings.settle)[0]:
+            if select.select([self._wake], [], [], self._settings.settle)[0]:
                 return False
             after = self._differences()
             if after == before and _stamps(after) == stamps:
@@ -351,9 +367,9 @@ class Watch:
                 found.add(path)
                 continue
             folder, _, name = path.rpartition("/")
-            if name.startswith(".duct"):
-                continue
             known = path in self._names or path in self._files
+            if name.startswith(".duct") and not known:
+                continue
             if mask & MODIFY and (known or folder in self._listed):
                 writing.add(path)
             if mask & (CLOSE_WRITE | NAMES):
@@ -366,19 +382,26 @@ class Watch:
 
 
 class Restart:
-    """Reads the queue while a build runs, and interrupts the build where something else than a target changes. Without a queue, it does nothing.
-
-    `touched` is all that may matter and happened meanwhile; `asked` tells whether the build was interrupted for it.
-    """
+    """Reads the queue while a build runs, and asks the build to end where something else than a target changes. Without a queue, it does nothing."""
 
     def __init__(self, queue: Inotify | None, relevant: Callable[[set[str]], set[str]], made: set[str]) -> None:
-        self.touched: set[str] = set()
-        self.asked = False
         self._queue = queue
         self._relevant = relevant
         self._made = made
+        self._touched: set[str] = set()
+        self._interrupts: Interrupts | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
+
+    @property
+    def asked(self) -> bool:
+        """Was the build asked to end by this, and by no signal?"""
+        return self._interrupts is not None and self._interrupts.count > 0 and self._interrupts.first is None
+
+    def listen(self, interrupts: Interrupts) -> None:
+        """The build can be asked from now on; what has changed while it planned counts."""
+        self._interrupts = interrupts
+        self._ask()
 
     def __enter__(self) -> Restart:
         if self._queue is not None:
@@ -394,15 +417,14 @@ class Restart:
         assert self._queue is not None
         poll = select.poll()
         poll.register(self._queue.fd, select.POLLIN)
-        outside = signal.getsignal(signal.SIGINT)
         while not self._over.is_set():
             if poll.poll(50):
-                self.touched |= self._relevant(set())
-            # Only while the build itself listens: before and after, the signal would end the watch.
-            listens = signal.getsignal(signal.SIGINT) != outside
-            if self.touched - self._made and not self.asked and listens:
-                self.asked = True
-                os.kill(os.getpid(), signal.SIGINT)
+                self._touched |= self._relevant(set())
+                self._ask()
+
+    def _ask(self) -> None:
+        if self._interrupts is not None and self._touched - self._made:
+            self._interrupts.ask()
 
 
 class WhenItMatters:

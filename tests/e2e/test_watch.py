@@ -198,6 +198,41 @@ def test_a_running_build_is_begun_anew_where_that_is_wanted(watched: Callable[..
     assert watch.end() == 0
 
 
+def test_a_save_while_a_build_begins_does_not_end_the_watch(watched: Callable[..., Watching], box: Sandbox) -> None:
+    box.files({f"raw/{n}.txt": f"{n}\n" for n in range(100, 500)})
+    box.ductfile(STEPS.partition("[step.all]")[0])
+    watch = watched("--restart", "--settle", "0.05")
+    for number in range(40):
+        box.write("raw/1.txt", f"{number}\n")
+        time.sleep(0.03 + number % 4 * 0.02)
+        assert watch.process.poll() is None, watch.text
+    wait_for(lambda: text_of(box, "out/1.txt") == "39\n", "the last save in out/1.txt")
+    assert watch.end(signal.SIGINT) == 0
+
+
+def test_a_job_that_writes_its_own_input_is_not_built_for_ever(watched: Callable[..., Watching], box: Sandbox) -> None:
+    box.write("own.txt", "x\n")
+    box.ductfile(
+        '[step.own]\ninputs = "own.txt"\ntargets = "made"\nrun = "echo x >> own.txt; cp {input} {target}; echo run >> runs"\n'
+    )
+    watched("--settle", "0.02")
+    time.sleep(1.5)
+    assert box.read("runs").count("run") <= 3
+
+
+def test_a_file_that_never_stops_changing_holds_up_nothing(watched: Callable[..., Watching], box: Sandbox) -> None:
+    watched("--settle", "0.05")
+    writer = subprocess.Popen(
+        ["sh", "-c", "while :; do echo x >> raw/1.txt; done"], cwd=box.root, start_new_session=True
+    )
+    try:
+        box.write("raw/2.txt", "two\n")
+        wait_for(lambda: text_of(box, "out/2.txt") == "two\n", "the other change")
+    finally:
+        writer.kill()
+        writer.wait()
+
+
 def test_remote_keys_are_asked_about_in_intervals(watched: Callable[..., Watching], box: Sandbox) -> None:
     with GcsServer("b") as server:
         server.put("b", "day.txt", "one\n")
