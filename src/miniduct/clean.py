@@ -49,6 +49,7 @@ def _quiet(event: Event) -> None:
 
 
 def _orphans(space: Workspace) -> Iterator[Removal]:
+    space.ask_remote(Selection(None))
     keys = [*space.orphans(), *space.edited_orphans]
     made = {}
     if keys:

@@ -7,7 +7,6 @@ logs and in messages; an address that holds a secret can therefore not be a key,
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote_plus
 
 GS = "gs://"
 HTTP = ("https://", "http://")
@@ -88,6 +87,8 @@ def host_of(address: str) -> str:
 
 def secret_in(address: str) -> str | None:
     """The name of what must not stand in an `https://` address: `password`, or that of a query part; None where all of it may be shown."""
+    from urllib.parse import unquote_plus
+
     head, _, query = address.partition("#")[0].partition("?")
     if "@" in head.partition("://")[2].partition("/")[0]:
         return "password"

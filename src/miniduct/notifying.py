@@ -6,12 +6,9 @@ webhook's path, the values of secret variables) is never told on.
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import subprocess
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from . import events as ev
 from .text import count
@@ -135,6 +132,8 @@ class Notifier:
         }
 
     def _mask(self, text: str) -> str:
+        from urllib.parse import urlsplit
+
         for secret in self._masked:
             text = text.replace(secret, "***")
         for targets in self._notify.values():
@@ -162,6 +161,8 @@ class Notifier:
 
 
 def _shown(target: Target) -> str:
+    from urllib.parse import urlsplit
+
     if isinstance(target, str):
         parts = urlsplit(target)
         return f"{parts.scheme}://{parts.hostname or '***'}"
@@ -176,6 +177,9 @@ def send(target: Target, message: Mapping[str, Any]) -> None:
     A webhook gets a JSON object with `text`, as Slack's and Teams' incoming hooks take it; a command the whole message on its
     standard input; a callable the message.
     """
+    import json
+    import subprocess
+
     if callable(target):
         target(message)
     elif not isinstance(target, str):

@@ -512,9 +512,9 @@ class Workspace:
         return told
 
     def orphans(self) -> list[str]:
-        """Targets that a job made once, that no job makes any more, and that still exist."""
-        self.store.ask([key for key in self.plan.orphans if is_remote(key)])
-        return [key for key in self.plan.orphans if self.store.stat(key) is not None]
+        """Targets that a job made once, that no job makes any more, and that still exist; remote ones, where they were asked about (`ask_remote`)."""
+        known = [key for key in self.plan.orphans if not is_remote(key) or self.store.knows(key)]
+        return [key for key in known if self.store.stat(key) is not None]
 
     # -- the snapshot -------------------------------------------------------------------------------------------------------------------
 
@@ -524,7 +524,7 @@ class Workspace:
         contents, plan = self.contents, self.plan
         self._look_at_all()
         self.staging.close()
-        if self._remote:
+        if self.objects.grown:
             self.objects.clean(MOST_COPIES)
         contents.settle_all()
         if contents.wavering:

@@ -641,6 +641,22 @@ def test_no_network_is_told_within_seconds(box: Sandbox) -> None:
     assert box.ran() == []
 
 
+def test_what_has_nothing_to_do_with_a_bucket_is_built_without_it(cloud: Sandbox, server: GcsServer) -> None:
+    local = '[step.local]\ninputs = "b.txt"\ntargets = "c.txt"\nrun = "cp {input} {target}"\n'
+    up(cloud)
+    cloud.write("b.txt", "1")
+    cloud.ductfile(cloud.read("Ductfile") + local)
+    cloud.build()
+    cloud.ductfile(local)
+    assert "out/a.txt is made by no step any more" in cloud.build().err
+    cloud.env["STORAGE_EMULATOR_HOST"] = "http://127.0.0.1:1"
+    cloud.write("b.txt", "2")
+    cloud.build("c.txt")
+    assert cloud.read("c.txt") == "2"
+    cloud.env["STORAGE_EMULATOR_HOST"] = server.url
+    assert "gs://b/out/a.txt" in cloud.expect(0, "clean", "--orphans", "-n").out
+
+
 def test_offline_the_last_known_state_counts(cloud: Sandbox, server: GcsServer) -> None:
     down(cloud, server)
     cloud.build()

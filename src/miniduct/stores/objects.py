@@ -29,6 +29,8 @@ class Objects:
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
+        self.grown = False
+        """Was a copy put here by this object?"""
 
     def path(self, key: str, identity: bytes) -> str:
         """Where the copy of a content is, or would be; it is called as its key ends."""
@@ -56,6 +58,7 @@ class Objects:
                 os.chmod(part, 0o444)
                 os.utime(part, ns=(time.time_ns(), MARK_NS))
                 os.replace(part, path)
+                self.grown = True
             except BaseException:
                 if os.path.exists(part):
                     os.unlink(part)

@@ -346,7 +346,8 @@ def test_a_hanging_function_is_ended_at_its_timeout(runner: PythonRunner) -> Non
 
 def test_a_function_deaf_to_signals_is_killed(runner: PythonRunner) -> None:
     module("def f(): signal.signal(signal.SIGTERM, signal.SIG_IGN); print('x'); time.sleep(60)")
-    task = call("f", timeout=0.3)
+    is_fine(runner)  # a warm worker: the time is the function's own, on a busy machine too
+    task = call("f", timeout=1.0)
     event = done(runner, task)
     assert (event.timed_out, event.code) == (True, -signal.SIGKILL)
     is_fine(runner)
@@ -363,7 +364,8 @@ def test_a_function_that_ends_well_when_asked_to_has_timed_out_all_the_same(runn
             except Stop: pass
         """
     )
-    event = done(runner, call("f", timeout=0.3))
+    is_fine(runner)
+    event = done(runner, call("f", timeout=1.0))
     assert (event.timed_out, event.code) == (True, 0)
     is_fine(runner)
 
