@@ -25,7 +25,7 @@ LAYERS = [
     ("contents", "commands", "remotes"),
     ("answers",),
     ("interrupts", "lock", "witness"),
-    ("inotify",),
+    ("inotify", "vouching"),
     ("runners",),
     ("plan",),
     ("events",),

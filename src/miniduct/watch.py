@@ -2,7 +2,8 @@
 
 An event is a nudge to look, never a fact: what is stale is decided by the same check and the same build as ever. So lost, doubled and reordered
 events do no harm, and duct's own writes start nothing. Where the kernel tells of no changes (network file systems, its limit reached), the check
-is repeated in intervals.
+is repeated in intervals. Where it tells of all, the check looks at those keys only of which it told, and other `duct` commands may ask for them
+(`vouching`), as long as this waits.
 
     build ──> watch the folders that the snapshot names ──> check: as the build left it? ──no──> build
       ^                                                            │ yes
@@ -23,18 +24,21 @@ from typing import TYPE_CHECKING, Protocol
 from . import events as ev
 from .build import build
 from .errors import EXIT_INTERRUPTED, EXIT_OK, BuildRunning, DuctError, UsageError
-from .inotify import CLOSE_WRITE, DELETE_SELF, IGNORED, MODIFY, MOVE_SELF, NAMES, OVERFLOW, Inotify
+from .inotify import ATTRIB, CLOSE_WRITE, DELETE_SELF, IGNORED, MODIFY, MOVE_SELF, NAMES, OVERFLOW, Inotify
 from .interrupts import Interrupts
 from .lock import Lock
 from .text import count
-from .trace.check import check
+from .trace.check import check, keep, kept
+from .vouching import OWN, Evidence, Mounts, Server
 from .workspace import make_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from .build import Options
     from .events import Event, Reporter
+    from .trace.snapshot import Snapshot
+    from .vouching import Asker
     from .workspace import Where
 
 POLL = 2.0
@@ -104,6 +108,10 @@ class Watch:
         self._wake = -1
         """Can be read when a signal has come."""
         self._touched: frozenset[str] = frozenset()
+        self._evidence: Evidence | None = None
+        """Where the kernel tells of everything that happens to the project's files."""
+        self._mounts: Mounts | None = None
+        self._server = Server(where.state)
         self._broken = False
         self._remains: frozenset[str] = frozenset()
         """What the check finds different though it was just built: what a failed job left, what cannot be looked at."""
@@ -125,6 +133,8 @@ class Watch:
                 self._open()
                 self._loop(ends)
             finally:
+                self._server.close()
+                self._trust_no_events()
                 if self._queue is not None:
                     self._queue.close()
                 os.close(read)
@@ -215,13 +225,28 @@ class Watch:
         """What is not as the last build left it, each by a name; jobs that were stale even then are not among it."""
         where = self._where
         today = time.strftime("%Y-%m-%d")
-        checked = check(where.state, where.sets, where.environ, today, time.time())
+        watched = self._queue.folders if self._queue is not None else []
+        looked: list[Sequence[int] | None] = []
+
+        def look(snapshot: Snapshot) -> Sequence[int] | None:
+            looked.append(self._evidence.look(snapshot) if self._evidence is not None else None)
+            return looked[0]
+
+        checked = check(where.state, where.sets, where.environ, today, time.time(), look=look)
         snapshot = checked.snapshot
-        if snapshot is None:
+        if snapshot is None or not looked:
             return frozenset([f"snapshot: {checked.why_unknown}"])
-        names, folders = snapshot.names, snapshot.header["folders"]
-        snapshot.close()
-        found = [names[key] for key in checked.changed] + [f"{folders[at][0]}/" for at in checked.folders]
+        header = snapshot.header
+        if self._evidence is not None:
+            self._evidence.take(snapshot, looked[0], checked.changed, watched)
+        keep(
+            where.state, checked
+        )  # a build looks at nothing again that was looked at here; what changes meanwhile is told
+        folders = header["folders"]
+        found = [f"{folders[at][0]}/" for at in checked.folders]
+        if checked.changed:
+            names = snapshot.names
+            found += [names[key] for key in checked.changed]
         if checked.why_unknown is not None:
             found.append(f"{checked.why_unknown} {_stamps(self._files)}")
         return frozenset(found)
@@ -276,8 +301,19 @@ class Watch:
             self._queue = Inotify()
         except OSError:
             self._give_up_events("the system tells of no changes")
+            return
+        if kind in OWN:
+            self._evidence = Evidence()
+            self._mounts = Mounts()
+
+    def _trust_no_events(self) -> None:
+        self._evidence = None
+        if self._mounts is not None:
+            self._mounts.close()
+            self._mounts = None
 
     def _give_up_events(self, why: str) -> None:
+        self._trust_no_events()
         if self._queue is not None:
             self._queue.close()
             self._queue = None
@@ -287,48 +323,79 @@ class Watch:
     # -- waiting ------------------------------------------------------------------------------------------------------------------------
 
     def _wait(self) -> str:
-        """Until what changed has settled (""), or the user wants something (a letter, "q" for a signal)."""
+        """Until what changed has settled (""), or the user wants something (a letter, "q" for a signal). Meanwhile, others may ask."""
+        kept(self._where.state)  # what was found before this is of no use after it
+        if self._evidence is not None:
+            self._server.open()
+        try:
+            return self._wait_for_changes()
+        finally:
+            self._server.close()
+
+    def _wait_for_changes(self) -> str:
         self._touched = frozenset()
         touched: set[str] = set()
         writing: set[str] = set()
         last = since = time.monotonic()
-        poll = select.poll()
-        fds = [self._wake, self._keys.fd, self._queue.fd if self._queue is not None else -1]
-        for fd in fds:
-            if fd >= 0:
-                poll.register(fd, select.POLLIN)
+        poll = self._listen()
         while True:
             found = poll.poll(self._milliseconds(last, settling=bool(touched), writing=bool(writing)))
             ready = {fd for fd, _ in found}
             if self._wake in ready:
                 return "q"
             if self._keys.fd in ready:
-                keyboard = self._keys.fd
-                for key in self._keys.pressed():
-                    if key in "qr":
-                        return key
-                if self._keys.fd < 0:  # the terminal is gone
-                    poll.unregister(keyboard)
-            if self._queue is not None and self._queue.fd in ready:
+                pressed = self._pressed(poll)
+                if pressed:
+                    return pressed
+            if self._mounts is not None and self._mounts.fd in ready:
+                self._doubt()
+            asker = self._server.next() if self._server.fd in ready else None
+            if self._queue is not None and found:
                 new = self._relevant(writing)
-                if new:
-                    last = time.monotonic()
-                    since = since if touched else last
-                    touched |= new
-                if not touched or time.monotonic() - since < LONGEST_WAIT * self._settings.settle:
-                    continue
-                self._touched = frozenset(touched)
-                return ""
-            silent = time.monotonic() - last
-            if touched and silent >= (LONGEST_WRITE if writing else self._settings.settle):
-                self._touched = frozenset(touched)
-                return ""
-            if not touched and self._ask_at is not None and time.monotonic() >= self._ask_at:
-                return ""
-            if not touched and (self._poll is not None or (self._until is not None and time.time() >= self._until)):
-                if self._poll is None or self._settled():
+                last = time.monotonic() if new else last
+                since = since if touched else last
+                touched |= new
+                if asker is not None and not self._answer(asker) and not touched:
                     return ""
+                if new and last - since < LONGEST_WAIT * self._settings.settle:
+                    continue
+            silent = time.monotonic() - last
+            wait = LONGEST_WRITE if writing else self._settings.settle
+            if touched and (silent >= wait or last - since >= LONGEST_WAIT * self._settings.settle):
+                self._touched = frozenset(touched)
+                return ""
+            if not touched and (self._due() or (self._poll is not None and self._settled())):
+                return ""
+            if not touched:
                 last = time.monotonic()
+
+    def _pressed(self, poll: select.poll) -> str:
+        """What the user wants of the watch, if anything: a letter."""
+        keyboard = self._keys.fd
+        pressed = self._keys.pressed()
+        if self._keys.fd < 0:  # the terminal is gone
+            poll.unregister(keyboard)
+        return pressed[:1]
+
+    def _due(self) -> bool:
+        """Is it time to look without a nudge: at remote keys, at what time alone makes stale, at all keys again?"""
+        now = time.monotonic()
+        if self._evidence is not None and now >= self._evidence.due:
+            self._evidence.drop()
+            return True
+        if self._ask_at is not None and now >= self._ask_at:
+            return True
+        return self._poll is None and self._until is not None and time.time() >= self._until
+
+    def _listen(self) -> select.poll:
+        """What can end the wait: signals, keys, changes, mounts, who asks."""
+        poll = select.poll()
+        for fd in [self._wake, self._keys.fd, self._queue.fd if self._queue is not None else -1, self._server.fd]:
+            if fd >= 0:
+                poll.register(fd, select.POLLIN)
+        if self._mounts is not None and self._mounts.fd >= 0:
+            poll.register(self._mounts.fd, select.POLLPRI)
+        return poll
 
     def _milliseconds(self, last: float, *, settling: bool, writing: bool) -> int | None:
         """How long to sleep at most."""
@@ -340,9 +407,22 @@ class Watch:
             ends.append(max(last + self._poll - time.monotonic(), 0.0))
         if self._ask_at is not None:
             ends.append(max(self._ask_at - time.monotonic(), 0.0))
+        if self._evidence is not None:
+            ends.append(max(self._evidence.due - time.monotonic(), 0.0))
         if self._until is not None:
             ends.append(min(max(self._until - time.time(), 0.0), 3600.0))
         return int(min(ends) * 1000) + 1 if ends else None
+
+    def _answer(self, asker: Asker) -> bool:
+        """Tell which keys may have changed. False: he asks about another snapshot than the one that was looked at here."""
+        assert self._evidence is not None
+        numbers = self._evidence.about(asker.head)
+        asker.answer(numbers, len(self._names))
+        return numbers is not None or not self._evidence.held
+
+    def _doubt(self) -> None:
+        if self._evidence is not None:
+            self._evidence.drop()
 
     def _settled(self) -> bool:
         """Polling: is there something new, and has it stopped changing? A signal ends the wait for that."""
@@ -362,10 +442,17 @@ class Watch:
         """The paths of the changes that may matter: keys, Ductfiles and modules, names in listed folders, watched folders themselves."""
         found: set[str] = set()
         assert self._queue is not None
+        if self._mounts is not None and self._mounts.changed():
+            self._doubt()
         for path, mask in self._queue.read():
-            if mask & (OVERFLOW | IGNORED | DELETE_SELF | MOVE_SELF):
+            if mask & (OVERFLOW | IGNORED | DELETE_SELF | MOVE_SELF) or (
+                mask & (NAMES | ATTRIB) and path in self._folders
+            ):
+                self._doubt()
                 found.add(path)
                 continue
+            if self._evidence is not None:
+                self._evidence.touch(path)
             folder, _, name = path.rpartition("/")
             known = path in self._names or path in self._files
             if name.startswith(".duct") and not known:
@@ -374,9 +461,7 @@ class Watch:
                 writing.add(path)
             if mask & (CLOSE_WRITE | NAMES):
                 writing.discard(path)
-            if known or (
-                mask & NAMES and (folder in self._listed or path in self._folders or f"{folder}/" in self._names)
-            ):
+            if known or (mask & NAMES and (folder in self._listed or f"{folder}/" in self._names)):
                 found.add(path)
         return found
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import re
 import signal
 import subprocess
 import time
@@ -15,6 +14,7 @@ import pytest
 
 from gcs_server import GcsServer
 from support import Sandbox, wait_for
+from support_watch import Watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,38 +32,6 @@ run = '''printf 'all\\0' >> "$RUNS"; cat {inputs} > {target}'''
 """
 SOAK = float(os.environ.get("DUCT_WATCH_SOAK", "4"))
 """Seconds of random edits."""
-
-
-class Watching:
-    """A running watch: what it said so far, and its end."""
-
-    def __init__(self, box: Sandbox, *args: str) -> None:
-        self.box = box
-        self.path = os.path.join(box.home, "watch.log")
-        self.process: subprocess.Popen[bytes] = box.start("watch", *args, output=self.path)
-        self.seen = 0
-        self.says("watching: ")
-
-    @property
-    def text(self) -> str:
-        with open(self.path, encoding="utf-8", errors="replace") as log:
-            return log.read()
-
-    def says(self, what: str) -> str:
-        """Wait until it says this, after what was waited for before; all that it said until then."""
-        wait_for(lambda: what in self.text[self.seen :] or self.process.poll() is not None, f"{what!r} in {self.path}")
-        text = self.text[self.seen :]
-        assert what in text, text
-        self.seen += text.index(what) + len(what)
-        return text
-
-    def builds(self) -> int:
-        """How many builds ran a job."""
-        return len(re.findall(r"^duct: .*jobs? ran", self.text, re.MULTILINE))
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(timeout=30)
 
 
 @pytest.fixture

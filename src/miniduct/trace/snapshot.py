@@ -63,8 +63,10 @@ answer.
 class Snapshot:
     """An open snapshot. Parts that are not asked for are not read."""
 
-    def __init__(self, fd: int, lengths: Sequence[int], sums: Sequence[int]) -> None:
+    def __init__(self, fd: int, head: bytes, lengths: Sequence[int], sums: Sequence[int]) -> None:
         self._fd = fd
+        self.head = head
+        """Lengths and checksums of all parts: two snapshots with the same head say the same."""
         self._sums = sums
         self._at = [HEAD]
         for length in lengths:
@@ -100,6 +102,11 @@ class Snapshot:
         """The keys' names, as the system wants them."""
         data = self._part(1)
         return data.split(b"\0") if self.keys else []
+
+    @property
+    def names_sum(self) -> tuple[int, int]:
+        """Length and checksum of the names: where they are those of another snapshot, so are the names."""
+        return self._at[2] - self._at[1], self._sums[1]
 
     @property
     def keys(self) -> int:
@@ -163,7 +170,7 @@ def read(path: str) -> Snapshot | None:
         lengths, sums = numbers[:PARTS], numbers[PARTS:]
         checked = _number(head[-8:]) == crc32(head[:-8])
         if len(head) == HEAD and head.startswith(MAGIC) and checked and os.fstat(fd).st_size == HEAD + sum(lengths):
-            return Snapshot(fd, lengths, sums)
+            return Snapshot(fd, head, lengths, sums)
     except (OSError, ValueError):
         pass
     os.close(fd)
