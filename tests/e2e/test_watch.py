@@ -252,6 +252,50 @@ def test_a_command_after_each_good_build(watched: Callable[..., Watching], box: 
     wait_for(lambda: text_of(box, "log") == "done\ndone\n", "the second line")
 
 
+PIPELINE = """
+import helper
+from miniduct import PipelineBuilder, PythonStep, ShellStep
+
+fetch = ShellStep("printf 'fetch\\\\0' >> \\"$RUNS\\"; cp {input} {target}", name="fetch", inputs="in.txt", target="raw.txt")
+
+@PythonStep
+def shout(path):
+    with open(path) as file, open("loud.txt", "w") as out:
+        out.write(helper.louder(file.read()))
+    return 1
+
+fetch >> shout
+pipeline = PipelineBuilder("daily")
+pipeline.add_steps(fetch, shout)
+"""
+HELPER = "def louder(text):\n    return text.upper()\n"
+
+
+def test_a_pipeline_in_python_and_the_modules_it_imports(box: Sandbox) -> None:
+    box.files({"in.txt": "a\n", "helper.py": HELPER, "pipeline.py": PIPELINE})
+    watch = Watching(box, "-f", "pipeline.py")
+    assert box.read("loud.txt") == "A\n"
+    box.write("in.txt", "b\n")
+    watch.says("2 jobs ran")
+    assert box.read("loud.txt") == "B\n"
+    box.write("helper.py", HELPER.replace("upper()", "title()"))  # of the same size
+    watch.says("1 job ran")
+    box.write("in.txt", "cd\n")
+    watch.says("2 jobs ran")
+    assert box.read("loud.txt") == "Cd\n"
+    box.write("pipeline.py", PIPELINE + "oops(\n")
+    watch.says("pipeline.py:")
+    box.write("in.txt", "ef\n")
+    watch.says("pipeline.py:")
+    box.write("pipeline.py", PIPELINE.replace("helper.louder(file.read())", "file.read()"))
+    watch.says("2 jobs ran")
+    assert box.read("loud.txt") == "ef\n"
+    box.write("pipeline.py", PIPELINE.replace('"daily"', '"weekly"'))
+    watch.says("start the watch again")
+    assert watch.end() == 0
+    assert "nothing to do" not in str(box.duct("-f", "pipeline.py"))
+
+
 def test_events_as_json(watched: Callable[..., Watching], box: Sandbox) -> None:
     watch = watched("--json")
     box.write("raw/1.txt", "one\n")

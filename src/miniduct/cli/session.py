@@ -71,7 +71,7 @@ class Session:
 
 def _pipeline(file: str, directory: str | None, sets: Sequence[tuple[str, str]]) -> Where:
     """The project of the pipeline that a Python file defines. UsageError where it does not."""
-    from ..pipeline import load
+    from ..pipeline.reloading import Reloading
     from ..workspace import Where
 
     here = os.path.abspath(os.path.join(current_folder(), directory or ""))
@@ -80,10 +80,9 @@ def _pipeline(file: str, directory: str | None, sets: Sequence[tuple[str, str]])
         raise UsageError(f'there is no file "{file}"', hint="-f names a Ductfile, or a Python file with a pipeline")
     if sets:
         raise UsageError("--set has no meaning for a pipeline in Python", hint="it has no vars")
-    pipeline = load(path)
-    folder, name = os.path.split(path)
-    root = os.path.abspath(os.path.join(folder, pipeline.root or ""))
-    return Where(root, name, file, os.path.relpath(here, root), source=pipeline)
+    pipeline = Reloading(path)
+    root = pipeline.root
+    return Where(root, os.path.relpath(path, root), file, os.path.relpath(here, root), source=pipeline)
 
 
 def current_folder() -> str:

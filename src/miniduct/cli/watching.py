@@ -7,7 +7,6 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError
 from .building import choose_reporter
 from .run import tell_error
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..errors import DuctError
+    from ..events import Reporter
     from .session import Session
 
 KEYS = "r builds again, c clears the screen, q quits"
@@ -26,10 +26,6 @@ def watch(session: Session) -> int:
     from ..watch import Settings, Watch
 
     where = session.where()
-    if where.source is not None:
-        raise UsageError(
-            "watch takes a Ductfile, and no pipeline in Python so far", hint="`duct -f FILE.py` builds it once"
-        )
     values = session.values
     options = Options(targets=session.words, jobs=values.jobs, keep_going=values.keep_going)
     settings = Settings(
@@ -51,12 +47,16 @@ def watch(session: Session) -> int:
         tell_error(error, json=session.json)
         sys.stdout.flush()
 
+    def reporter() -> Reporter:
+        chosen = choose_reporter(session, where)
+        return chosen if where.source is None else where.source.notifier(chosen, where.state)
+
     with _keys(session) as keys:
         return Watch(
             where,
             options,
             settings,
-            reporter=lambda: choose_reporter(session, where),
+            reporter=reporter,
             say=say,
             tell=tell,
             keys=keys,

@@ -566,9 +566,12 @@ def load(path: str) -> PipelineBuilder:
     """The one pipeline that a Python file defines. UsageError where there is none, or more than one, or the file cannot be run."""
     import importlib.util
 
+    from ..runners.worker import Fresh
+
     path = os.path.abspath(path)
     folder, name = os.path.split(path)
-    spec = importlib.util.spec_from_file_location(os.path.splitext(name)[0], path)
+    own = os.path.splitext(name)[0]
+    spec = importlib.util.spec_from_file_location(own, path, loader=Fresh(own, path))
     if spec is None or spec.loader is None:
         raise UsageError(f'"{path}" is no Python file')
     module = importlib.util.module_from_spec(spec)

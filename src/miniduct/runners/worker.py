@@ -48,7 +48,7 @@ SIGNALS = [number for number in range(1, 32) if number not in (9, 19)]
 # -- modules ---------------------------------------------------------------------------------------------------------------------------
 
 
-class _Fresh(SourceFileLoader):
+class Fresh(SourceFileLoader):
     """Compiles a module's file as it is now: kept bytecode is told apart by size and whole seconds only, and would be litter in the project."""
 
     def get_code(self, fullname: str) -> CodeType:
@@ -57,14 +57,14 @@ class _Fresh(SourceFileLoader):
         return code
 
 
-def _search(root: str, project: str) -> None:
+def search_afresh(root: str, project: str) -> None:
     """Search modules in the folder `root` first, and compile afresh those that belong to the project."""
     if sys.path and sys.path[0] == os.path.dirname(__file__):
         sys.path[0] = root
     else:
         sys.path.insert(0, root)
     hook = FileFinder.path_hook(
-        (ExtensionFileLoader, EXTENSION_SUFFIXES), (_Fresh, SOURCE_SUFFIXES), (SourcelessFileLoader, BYTECODE_SUFFIXES)
+        (ExtensionFileLoader, EXTENSION_SUFFIXES), (Fresh, SOURCE_SUFFIXES), (SourcelessFileLoader, BYTECODE_SUFFIXES)
     )
     places = [f"{place.rstrip('/')}/" for place in (root, project)]
     foreign = (f"{sys.prefix}/", f"{os.path.dirname(os.__file__)}/")
@@ -408,7 +408,7 @@ def main() -> int:
     for fd in (control, lifeline):
         os.set_inheritable(fd, False)
     _die_with(lifeline)
-    _search(root, project)
+    search_afresh(root, project)
     return _serve(Line(control), Keeper())
 
 
