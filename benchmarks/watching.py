@@ -1,8 +1,9 @@
 """What a running `duct watch` is worth: `python benchmarks/watching.py 1000 10000 100000`.
 
-Two figures for the project of `run.py` (N jobs `cp raw/i out/i`, then one merge). Nothing to do: duct with a watch beside it, duct without, and
-ninja, in turns. From the save of a file until its job has copied it: duct watch, and `task --watch` where go-task is installed; both wait for the change
-to settle, duct 0.2 s, go-task 0.1 s, which is in the figures. doit and ninja have no watch.
+Two figures for the project of `run.py` (N jobs `cp raw/i out/i`, then one merge). Nothing to do: duct with a watch
+beside it, duct without, and ninja, in turns. From the save of a file until its job has copied it: duct watch, and `task
+--watch` where go-task is installed; both wait for the change to settle, duct 0.2 s, go-task 0.1 s, which is in the
+figures. doit and ninja have no watch.
 """
 
 from __future__ import annotations

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 class Watching:
     """A running watch: what it said so far, and its end."""
 
-    def __init__(self, box: Sandbox, *args: str) -> None:
+    def __init__(self, box: Sandbox, *args: str, without_rights: bool = False) -> None:
         self.box = box
         self.path = os.path.join(box.home, "watch.log")
-        self.process: subprocess.Popen[bytes] = box.start("watch", *args, output=self.path)
+        self.process: subprocess.Popen[bytes] = box.start(
+            "watch", *args, output=self.path, without_rights=without_rights
+        )
         self.seen = 0
         self.says("watching: ")
 

@@ -50,6 +50,11 @@ def checked(notify: Any) -> dict[str, list[Target]]:
     return found
 
 
+def target_of(text: str) -> Target:
+    """What a text means as a target: a URL, or a command for the shell."""
+    return text if _SCHEME.match(text) else ("sh", "-c", text)
+
+
 def for_project(project: Project, reporter: Reporter, state: str, environ: Mapping[str, str]) -> Reporter:
     """The reporter, with the notifications that a Ductfile asks for. A target that names a variable that is not set is told when it is due."""
     if not project.notify:
@@ -62,7 +67,7 @@ def for_project(project: Project, reporter: Reporter, state: str, environ: Mappi
             named = _VARIABLE.findall(text)
             secret += [environ.get(name, "") for name in named]
             full = _VARIABLE.sub(lambda found: environ.get(found[1], found[0]), text)
-            notify[occasion].append(full if _SCHEME.match(full) else ("sh", "-c", full))
+            notify[occasion].append(target_of(full))
     return Notifier(reporter, os.path.basename(project.root), notify, f"{state}/outcome", secret)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pty
 import random
+import select
 import signal
 import subprocess
 import time
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gcs_server import GcsServer
-from support import Sandbox, wait_for
+from support import DUCT, Sandbox, wait_for
 from support_watch import Watching
 
 if TYPE_CHECKING:
@@ -250,6 +252,92 @@ def test_a_command_after_each_good_build(watched: Callable[..., Watching], box: 
     box.write("raw/1.txt", "one\n")
     watch.says("2 jobs ran")
     wait_for(lambda: text_of(box, "log") == "done\ndone\n", "the second line")
+
+
+def test_a_failure_and_its_end_are_told_to_who_asked(watched: Callable[..., Watching], box: Sandbox) -> None:
+    box.ductfile(STEPS.replace("cp {input} {target}", "grep -v bad {input} > {target}"))
+    watch = watched("--notify", "cat >> told.json; echo >> told.json")
+    box.write("raw/2.txt", "bad\n")
+    watch.says("1 job failed")
+    wait_for(lambda: '"failure"' in (text_of(box, "told.json") or ""), "the failure, told")
+    box.write("raw/2.txt", "good\n")
+    watch.says("2 jobs ran")
+    wait_for(lambda: '"recovery"' in box.read("told.json"), "the recovery, told")
+    box.write("raw/3.txt", "good\n")
+    watch.says("2 jobs ran")
+    assert box.read("told.json").count('"text"') == 2
+
+
+def test_a_watch_that_was_suspended_builds_what_came_meanwhile(watched: Callable[..., Watching], box: Sandbox) -> None:
+    watch = watched()
+    os.kill(watch.process.pid, signal.SIGSTOP)
+    box.write("raw/2.txt", "two\n")
+    box.write("raw/4.txt", "4\n")
+    os.kill(watch.process.pid, signal.SIGCONT)
+    watch.says("3 jobs ran")
+    assert box.read("all.txt") == "1\ntwo\n3\n4\n"
+
+
+WITH_TWO_WATCHES = ["unshare", "-Ur", "sh", "-c", 'echo 2 > /proc/sys/user/max_inotify_watches && exec "$@"', "sh"]
+"""Runs a command that the kernel grants two watched folders."""
+
+
+def may_be_limited() -> bool:
+    try:
+        return subprocess.run([*WITH_TWO_WATCHES, "true"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not may_be_limited(), reason="needs user namespaces")
+def test_where_the_system_watches_no_more_folders_it_polls_and_says_so(
+    box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("support.WITHOUT_RIGHTS", WITH_TWO_WATCHES)
+    box.files({f"raw/{n}/x.txt": f"{n}\n" for n in "123"})
+    box.ductfile(STEPS.replace("{n}.txt", "{n}/x.txt").replace("out/*.txt", "out/*/x.txt"))
+    watch = Watching(box, without_rights=True)
+    assert "the system watches no more folders (No space left on device): looking every 2 s instead" in watch.text
+    box.write("raw/2/x.txt", "two\n")
+    watch.says("2 jobs ran")
+    assert box.read("all.txt") == "1\ntwo\n3\n"
+    assert watch.end() == 0
+
+
+def test_the_keys_of_the_screen(box: Sandbox) -> None:
+    box.files({"raw/1.txt": "1\n"})
+    box.ductfile(STEPS)
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        ["setsid", "--ctty", DUCT, "watch"],
+        cwd=box.root,
+        env={**box.env, "TERM": "xterm"},
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+    )
+    os.close(slave)
+    seen = b""
+
+    def says(what: str) -> None:
+        nonlocal seen
+        end = time.monotonic() + 30
+        while what.encode() not in seen:
+            assert time.monotonic() < end, (what, seen)
+            if select.select([master], [], [], 0.1)[0]:
+                seen += os.read(master, 65536)
+        seen = seen[seen.index(what.encode()) + len(what) :]
+
+    says("watching: ")
+    os.write(master, b"?")
+    says("r builds again")
+    os.write(master, b"c")
+    says("\x1b[2J")
+    os.write(master, b"r")
+    says("nothing to do")
+    os.write(master, b"xq")
+    assert process.wait(timeout=30) == 0
+    os.close(master)
 
 
 PIPELINE = """

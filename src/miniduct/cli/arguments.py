@@ -263,6 +263,12 @@ _SPEC = {
             Flag(
                 ("--exec-on-success",), "a command for the shell, after each build that went well", "value", "COMMAND"
             ),
+            Flag(
+                ("--notify",),
+                "a URL, or a command for the shell, that is told of a failure and of the recovery",
+                "value",
+                "TARGET",
+            ),
         ),
         "target",
         "Builds, then waits for changes of what was read, and builds what they make stale, until Ctrl-C. Where the system tells of no changes, it "

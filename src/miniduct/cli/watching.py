@@ -23,6 +23,7 @@ KEYS = "r builds again, c clears the screen, q quits"
 def watch(session: Session) -> int:
     """Build, and again whenever something changes, until a signal or `q`."""
     from ..build import Options
+    from ..notifying import Notifier, checked, target_of
     from ..watch import Settings, Watch
 
     where = session.where()
@@ -49,7 +50,13 @@ def watch(session: Session) -> int:
 
     def reporter() -> Reporter:
         chosen = choose_reporter(session, where)
-        return chosen if where.source is None else where.source.notifier(chosen, where.state)
+        if where.source is not None:
+            chosen = where.source.notifier(chosen, where.state)
+        if values.notify is None:
+            return chosen
+        # Beside those of the project, and so with a memory of its own.
+        notify = checked(target_of(values.notify))
+        return Notifier(chosen, os.path.basename(where.root), notify, f"{where.state}/outcome.watch")
 
     with _keys(session) as keys:
         return Watch(
