@@ -3,7 +3,7 @@
 A key whose folder has been watched since the key was looked at, and of which the kernel told nothing since, is as it was. That holds only where
 the kernel tells of everything: `Evidence` names the keys for which it may not (`fixed`), and whoever keeps it drops it when in doubt. Two changes
 are never told: those through a memory map that is still open, and those through another name of the same file that was made after the key was looked
-at. So all keys are looked at again every `SWEEP` seconds.
+at, in a folder that is not watched. So all keys are looked at again every `SWEEP` seconds.
 """
 
 from __future__ import annotations
@@ -157,6 +157,15 @@ def _untold(numbers: dict[str, int], watched: Collection[str]) -> set[int]:
         if not S_ISREG(there.st_mode) or there.st_nlink > 1:
             found.add(number)
     return found
+
+
+def has_other_names(path: str) -> bool:
+    """Is it a file that can be written to under another name, of which no event about this one tells?"""
+    try:
+        found = os.lstat(path)
+    except (OSError, ValueError):
+        return False
+    return S_ISREG(found.st_mode) and found.st_nlink > 1
 
 
 def _device(folder: str) -> int | None:

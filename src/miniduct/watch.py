@@ -24,12 +24,24 @@ from typing import TYPE_CHECKING, Protocol
 from . import events as ev
 from .build import build
 from .errors import EXIT_INTERRUPTED, EXIT_OK, BuildRunning, DuctError, UsageError
-from .inotify import ATTRIB, CLOSE_WRITE, DELETE_SELF, IGNORED, MODIFY, MOVE_SELF, NAMES, OVERFLOW, Inotify
+from .inotify import (
+    ATTRIB,
+    CLOSE_WRITE,
+    CREATE,
+    DELETE_SELF,
+    IGNORED,
+    MODIFY,
+    MOVE_SELF,
+    MOVED_TO,
+    NAMES,
+    OVERFLOW,
+    Inotify,
+)
 from .interrupts import Interrupts
 from .lock import Lock
 from .text import count
 from .trace.check import check, keep, kept
-from .vouching import OWN, Evidence, Mounts, Server
+from .vouching import OWN, Evidence, Mounts, Server, has_other_names
 from .workspace import make_state
 
 if TYPE_CHECKING:
@@ -355,8 +367,8 @@ class Watch:
                 last = time.monotonic() if new else last
                 since = since if touched else last
                 touched |= new
-                if asker is not None and not self._answer(asker) and not touched:
-                    return ""
+                if asker is not None:
+                    self._answer(asker)
                 if new and last - since < LONGEST_WAIT * self._settings.settle:
                     continue
             silent = time.monotonic() - last
@@ -413,12 +425,15 @@ class Watch:
             ends.append(min(max(self._until - time.time(), 0.0), 3600.0))
         return int(min(ends) * 1000) + 1 if ends else None
 
-    def _answer(self, asker: Asker) -> bool:
-        """Tell which keys may have changed. False: he asks about another snapshot than the one that was looked at here."""
+    def _answer(self, asker: Asker) -> None:
+        """Tell which keys may have changed; of another snapshot than the one that was looked at last, once it was looked at, too."""
         assert self._evidence is not None
         numbers = self._evidence.about(asker.head)
+        if numbers is None and self._evidence.held:
+            self._differences()
+            kept(self._where.state)  # a build may be far away
+            numbers = self._evidence.about(asker.head)
         asker.answer(numbers, len(self._names))
-        return numbers is not None or not self._evidence.held
 
     def _doubt(self) -> None:
         if self._evidence is not None:
@@ -453,6 +468,8 @@ class Watch:
                 continue
             if self._evidence is not None:
                 self._evidence.touch(path)
+                if mask & (CREATE | MOVED_TO) and has_other_names(path):
+                    self._doubt()  # those may be keys, too
             folder, _, name = path.rpartition("/")
             known = path in self._names or path in self._files
             if name.startswith(".duct") and not known:

@@ -129,8 +129,7 @@ def write_behind_a_link(box: Sandbox) -> None:
 
 
 def write_through_another_name(box: Sandbox) -> None:
-    with open(box.path("other-twin.txt"), "a", encoding="utf-8") as file:
-        file.write("more\n")
+    write_again(box, "other-twin.txt")
 
 
 def write_in_a_tree(box: Sandbox) -> None:
@@ -188,6 +187,17 @@ def make_a_link_and_write_through_it(box: Sandbox) -> None:
     box.write("elsewhere.txt", "new\n")
 
 
+def give_it_another_name_and_write_to_that(box: Sandbox) -> None:
+    os.link(box.path("raw/5.txt"), box.path("raw/5.copy"))
+    asked(box)
+    write_again(box, "raw/5.copy")
+
+
+def write_again(box: Sandbox, name: str) -> None:
+    with open(box.path(name), "a", encoding="utf-8") as file:
+        file.write("more\n")
+
+
 def flood(box: Sandbox) -> None:
     """More than the queue takes: what gets lost counts as everything."""
     with open("/proc/sys/fs/inotify/max_queued_events", encoding="ascii") as file:
@@ -214,6 +224,7 @@ CHANGES = [
     write_in_a_renamed_folder,
     write_to_a_file_that_was_moved_in,
     make_a_link_and_write_through_it,
+    give_it_another_name_and_write_to_that,
     flood,
 ]
 
@@ -260,18 +271,20 @@ def test_what_a_killed_watch_left_is_nobody(watch: Watching, project: Sandbox) -
     assert not project.exists(".duct/watch.sock")
 
 
-def test_another_snapshot_is_not_spoken_of_and_the_next_one_is(project: Sandbox) -> None:
+def test_of_another_snapshot_it_speaks_once_it_has_looked_at_it(project: Sandbox) -> None:
+    watch = Watching(project, "--settle", "60")
     shutil.copy(project.path(".duct/snapshot"), project.path("snapshot"))
-    quick = Watching(project)
     project.write("raw/5.txt", "new\n")
     project.build()
     wait_for(lambda: asked(project) is not None, "a watch that has read the snapshot of the other command")
-    shutil.copy(project.path("snapshot"), project.path(".duct/snapshot"))
-    assert asked(project) is None
-    project.build()
     project.ran()
     project.nothing_to_do()
-    quick.end()
+    shutil.copy(project.path("snapshot"), project.path(".duct/snapshot"))
+    wait_for(lambda: asked(project) is not None, "a watch that has read the snapshot of before")
+    assert {"raw/5.txt", "all.txt"} <= set(asked(project) or ())
+    project.build()
+    project.nothing_to_do()
+    watch.end()
 
 
 @pytest.mark.usefixtures("watch")
