@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SWEEP = 300.0
 """Seconds after which all keys are looked at again."""
-SPACING = 3e-4
+SPACING = 5e-4
 """Seconds for each key between two looks at all of them, where there is one doubt after the other."""
 OWN = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "overlay", "tmpfs", "xfs", "zfs"})
 """File systems that nobody writes to but this machine's kernel, which tells of it."""
