@@ -59,6 +59,8 @@ LONGEST_WAIT = 100
 """Times `settle` after which what changed is built, though other changes go on and on."""
 LONGEST_WRITE = 10.0
 """Seconds of silence after which a file that is open for writing is taken as it is."""
+CLOCK = 60.0
+"""Seconds after which the clock is read again, where time alone makes something stale: it may have been set, or the machine suspended."""
 FAR = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "vboxsf", "sshfs", "lustre"})
 """File systems that other machines write to, which this one's kernel does not hear of."""
 
@@ -422,7 +424,7 @@ class Watch:
         if self._evidence is not None:
             ends.append(max(self._evidence.due - time.monotonic(), 0.0))
         if self._until is not None:
-            ends.append(min(max(self._until - time.time(), 0.0), 3600.0))
+            ends.append(min(max(self._until - time.time(), 0.0), CLOCK))
         return int(min(ends) * 1000) + 1 if ends else None
 
     def _answer(self, asker: Asker) -> None:

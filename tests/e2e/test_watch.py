@@ -278,6 +278,37 @@ def test_a_watch_that_was_suspended_builds_what_came_meanwhile(watched: Callable
     assert box.read("all.txt") == "1\ntwo\n3\n4\n"
 
 
+CLOCK = """
+import os, time
+now, now_ns = time.time, time.time_ns
+def off():
+    with open(os.environ["OFF"]) as file:
+        return int(file.read() or 0)
+time.time = lambda: now() + off()
+time.time_ns = lambda: now_ns() + off() * 10**9
+"""
+
+
+def test_a_clock_that_is_set_back_and_forth_stops_nothing(box: Sandbox) -> None:
+    box.files({"raw/1.txt": "1\n", "clock/sitecustomize.py": CLOCK, "off": "0"})
+    box.ductfile(STEPS.replace("[step.copy]", "[step.copy]\nmax_age = '1h'"))
+    box.env |= {"PYTHONPATH": box.path("clock"), "OFF": box.path("off")}
+    watch = Watching(box)
+    box.write("off.new", "-7200")
+    box.rename("off.new", "off")
+    box.write("raw/1.txt", "set back\n")
+    watch.says("2 jobs ran")
+    box.ran()
+    box.nothing_to_do()
+    box.write("off.new", "7200")
+    box.rename("off.new", "off")
+    box.touch("raw/1.txt")
+    watch.says("1 job ran")
+    assert box.ran() == ["copy 1"]
+    box.nothing_to_do()
+    assert watch.end() == 0
+
+
 WITH_TWO_WATCHES = ["unshare", "-Ur", "sh", "-c", 'echo 2 > /proc/sys/user/max_inotify_watches && exec "$@"', "sh"]
 """Runs a command that the kernel grants two watched folders."""
 
