@@ -288,6 +288,17 @@ def test_of_another_snapshot_it_speaks_once_it_has_looked_at_it(project: Sandbox
 
 
 @pytest.mark.usefixtures("watch")
+def test_a_copy_by_hard_links_is_another_project(project: Sandbox) -> None:
+    copy = os.path.join(project.home, "copy")
+    shutil.copytree(project.root, copy, copy_function=os.link, symlinks=True, ignore=shutil.ignore_patterns("*.sock"))
+    os.link(project.path(".duct/watch.sock"), os.path.join(copy, ".duct", "watch.sock"))
+    with chdir(copy):
+        snapshot = read(".duct/snapshot")
+        assert snapshot is not None
+        assert watched.ask(".duct", snapshot) is None
+
+
+@pytest.mark.usefixtures("watch")
 def test_who_does_not_ask_properly_gets_nothing_and_holds_nobody_up(project: Sandbox) -> None:
     with chdir(project.root):
         for question in [b"", b"x", b"x" * 1024]:

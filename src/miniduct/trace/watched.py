@@ -2,7 +2,7 @@
 
     client                                   watch (`vouching.Server`), only while it waits
     connect to STATE/watch.sock        ──>   accept; is it the same user?
-    head of the snapshot, name space   ──>   read all that the kernel has told until now
+    head of the snapshot, where it is  ──>   read all that the kernel has told until now
                                        <──   count, key numbers (int32); or the end at once: look yourself
 
 Whatever is odd about the answer (nobody there, another user, another snapshot, too late) is no answer. Imports nothing
@@ -22,17 +22,22 @@ if TYPE_CHECKING:
 
 PATIENCE = 0.05
 """Seconds until the whole answer has to be there."""
+WORD = (1 << 64) - 1
 SOCKET = "watch.sock"
 """Its name in the state folder."""
 
 
 def question(head: bytes) -> bytes:
-    """What is asked about: the snapshot with this head, as a process with this one's view of the file system sees it."""
+    """What is asked about: the snapshot with this head, in the folder where the process stands, with its view of the file system.
+
+    A copy of a project by hard links has the same socket and the same snapshot, and other files.
+    """
+    here = os.stat(".")
     try:
         space = os.stat("/proc/self/ns/mnt").st_ino
     except OSError:
         space = 0
-    return head + space.to_bytes(8, "little")
+    return head + b"".join([(number & WORD).to_bytes(8, "little") for number in (here.st_dev, here.st_ino, space)])
 
 
 def ask(state: str, snapshot: Snapshot) -> Sequence[int] | None:
