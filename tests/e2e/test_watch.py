@@ -458,6 +458,7 @@ def edit(box: Sandbox, chance: random.Random, name: str) -> None:
 def test_random_edits_end_where_a_clean_build_does(watched: Callable[..., Watching], box: Sandbox) -> None:
     watch = watched("--settle", "0.02")
     chance = random.Random(5)
+    wait_for(lambda: box.exists(".duct/watch.sock"), "a watch that waits")
     fds = f"/proc/{watch.process.pid}/fd"
     before, grown = len(os.listdir(fds)), memory(watch)
     end = time.monotonic() + SOAK
