@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SWEEP = 300.0
 """Seconds after which all keys are looked at again."""
-SPACING = 5e-4
+SPACING = 1e-3
 """Seconds for each key between two looks at all of them, where there is one doubt after the other."""
 OWN = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "overlay", "tmpfs", "xfs", "zfs"})
 """File systems that nobody writes to but this machine's kernel, which tells of it."""
@@ -53,7 +53,7 @@ class Evidence:
 
     @property
     def due(self) -> float:
-        """When all keys are to be looked at again (monotonic seconds): in case of doubt soon, but for no more than about a hundredth of the time."""
+        """When all keys are to be looked at again (monotonic seconds): in case of doubt soon, but for less than a hundredth of the time."""
         return self._since + (SWEEP if self.held else min(max(1.0, self._keys * SPACING), SWEEP))
 
     def touch(self, path: str) -> None:
