@@ -162,7 +162,8 @@ def _targets(past: Past, present: Present) -> Iterator[Reason]:
 
 def _age(past: Past, present: Present) -> Iterator[Reason]:
     if present.max_age is not None and not 0 <= present.now - past.ended < present.max_age:
-        yield Reason("expired", None, f"{present.now - past.ended:.0f} s", f"{present.max_age:.0f} s")
+        age = present.now - past.ended
+        yield Reason("expired", None, f"{age:.0f} s" if age >= 0 else None, f"{present.max_age:.0f} s")
 
 
 def _split(fingerprints: bytes) -> Iterable[bytes]:

@@ -19,7 +19,7 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from . import events as ev
 from .build import build
@@ -40,7 +40,7 @@ from .inotify import (
 from .interrupts import Interrupts
 from .lock import Lock
 from .text import count
-from .trace.check import check, keep, kept
+from .trace.check import check, keep, kept, stamp_of
 from .vouching import OWN, Evidence, Mounts, Server, has_other_names
 from .workspace import make_state
 
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from .build import Options
     from .events import Event, Reporter
+    from .trace.check import FourStamp
     from .trace.snapshot import Snapshot
     from .vouching import Asker
     from .workspace import Where
@@ -63,6 +64,13 @@ CLOCK = 60.0
 """Seconds after which the clock is read again, where time alone makes something stale: it may have been set, or the machine suspended."""
 FAR = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "vboxsf", "sshfs", "lustre"})
 """File systems that other machines write to, which this one's kernel does not hear of."""
+
+
+class Difference(NamedTuple):
+    """A key, a folder, or a reason to read the steps again, with the stamp of what is there now: a later change is another difference."""
+
+    what: str
+    stamp: FourStamp | None
 
 
 @dataclass(frozen=True)
@@ -116,19 +124,23 @@ class Watch:
         self._files: set[str] = {where.ductfile}
         self._made: set[str] = set()
         """The keys that jobs make: where `restart` has to know them."""
-        self._until: float | None = None
+        self._valid: tuple[float, float] | None = None
+        """Between which times the plan holds, where time alone makes something stale (seconds since the epoch)."""
         self._ask_at: float | None = None
         """When the remote keys are to be asked about again, where there are any."""
         self._wake = -1
         """Can be read when a signal has come."""
-        self._touched: frozenset[str] = frozenset()
+        self._touched: set[str] = set()
+        """What ended the last wait: a difference that was there before may be another one, though its stamp (of whole seconds?) is the same."""
         self._evidence: Evidence | None = None
         """Where the kernel tells of everything that happens to the project's files."""
         self._mounts: Mounts | None = None
         self._server = Server(where.state)
         self._broken = False
-        self._remains: frozenset[str] = frozenset()
-        """What the check finds different though it was just built: what a failed job left, what cannot be looked at."""
+        self._before: frozenset[Difference] = frozenset()
+        """What was different when the last build was begun."""
+        self._remains: frozenset[Difference] = frozenset()
+        """What the check finds different though it was just built: what a failed job left, what cannot be looked at, what is younger than now."""
 
     def run(self) -> int:
         """Until a signal or the user ends it; the exit code. UsageError where another watch of this project runs."""
@@ -158,7 +170,7 @@ class Watch:
     # -- the loop -----------------------------------------------------------------------------------------------------------------------
 
     def _loop(self, ends: Interrupts) -> None:
-        code = self._build(first=True)
+        code = self._build_at_once()
         told = False
         while code != EXIT_INTERRUPTED and not ends.count:
             code = self._catch_up(ends)
@@ -172,7 +184,7 @@ class Watch:
             if pressed == "q" or ends.count:
                 return
             if pressed == "r":
-                code = self._build(first=True)
+                code = self._build_at_once()
             elif pressed == "":
                 code = self._build_if_needed()
 
@@ -184,23 +196,28 @@ class Watch:
                 # What the build itself did; whatever else it was, the check below finds. After one that could not even begin, nothing would.
                 self._relevant(set())
             self._renew()
+            if self._broken:
+                self._remains = self._before  # as it was then: it may have been mended since
+                return code
             left = self._differences()
-            if left <= self._remains or left == before or self._broken or ends.count:
+            if left <= self._remains or left == before or ends.count:
                 self._remains = left
                 return code
-            before = left
+            before = self._before = left
             code = self._build()
             if code == EXIT_INTERRUPTED:
                 return code
 
+    def _build_at_once(self) -> int:
+        self._before = self._differences()
+        return self._build(first=True)
+
     def _build_if_needed(self) -> int:
-        if self._ask_at is not None and time.monotonic() >= self._ask_at:
+        left = self._before = self._differences()
+        touched = self._touched | {f"{os.path.dirname(path)}/" for path in self._touched}
+        if self._is_time() or not left <= self._remains or any(each.what in touched for each in left):
             return self._build()
-        left = self._differences()
-        touched = {*self._touched, *(f"{os.path.dirname(path)}/" for path in self._touched)}
-        if left <= self._remains and touched.isdisjoint(left | self._files):
-            return EXIT_OK
-        return self._build()
+        return EXIT_OK
 
     def _build(self, *, first: bool = False) -> int:
         """The exit code of a build; a mistake in the Ductfile is told, and the last good one stays watched."""
@@ -235,8 +252,8 @@ class Watch:
 
     # -- what is there ------------------------------------------------------------------------------------------------------------------
 
-    def _differences(self) -> frozenset[str]:
-        """What is not as the last build left it, each by a name; jobs that were stale even then are not among it."""
+    def _differences(self) -> frozenset[Difference]:
+        """What is not as the last build left it; jobs that were stale even then are not among it."""
         where = self._where
         today = time.strftime("%Y-%m-%d")
         watched = self._queue.folders if self._queue is not None else []
@@ -249,20 +266,20 @@ class Watch:
         checked = check(where.state, where.sets, where.environ, today, time.time(), look=look)
         snapshot = checked.snapshot
         if snapshot is None or not looked:
-            return frozenset([f"snapshot: {checked.why_unknown}"])
+            return frozenset([Difference(f"snapshot: {checked.why_unknown}", None)])
         header = snapshot.header
-        if self._evidence is not None:
+        if self._evidence is not None and watched:
             self._evidence.take(snapshot, looked[0], checked.changed, watched)
         keep(
             where.state, checked
         )  # a build looks at nothing again that was looked at here; what changes meanwhile is told
         folders = header["folders"]
-        found = [f"{folders[at][0]}/" for at in checked.folders]
+        found = [Difference(folders[at][0], stamp_of(folders[at][0])) for at in checked.folders]
         if checked.changed:
             names = snapshot.names
-            found += [names[key] for key in checked.changed]
+            found += [Difference(names[key], stamp_of(names[key])) for key in checked.changed]
         if checked.why_unknown is not None:
-            found.append(f"{checked.why_unknown} {_stamps(self._files)}")
+            found += [Difference(f"{checked.why_unknown}: {path}", stamp_of(path)) for path in self._files]
         return frozenset(found)
 
     def _renew(self) -> None:
@@ -282,7 +299,8 @@ class Watch:
                 self._listed = {name for name, _ in header["folders"] if "://" not in name}
                 self._files = {self._where.ductfile, *(path for path, _ in header["files"])}
                 end = _first_end(header)
-                self._until = end if end is not None and end > time.time() else None  # what is over was built, or fails
+                valid = (header["saved"], end) if end is not None else None
+                self._valid = valid if not _is_over(valid) else None  # what is over was built, or fails
                 self._ask_at = time.monotonic() + self._settings.remote_poll if header["remote"] else None
                 if self._settings.restart:
                     self._made = set(_made(self._where))
@@ -347,8 +365,7 @@ class Watch:
             self._server.close()
 
     def _wait_for_changes(self) -> str:
-        self._touched = frozenset()
-        touched: set[str] = set()
+        touched = self._touched = set()
         writing: set[str] = set()
         last = since = time.monotonic()
         poll = self._listen()
@@ -376,7 +393,6 @@ class Watch:
             silent = time.monotonic() - last
             wait = LONGEST_WRITE if writing else self._settings.settle
             if touched and (silent >= wait or last - since >= LONGEST_WAIT * self._settings.settle):
-                self._touched = frozenset(touched)
                 return ""
             if not touched and (self._due() or (self._poll is not None and self._settled())):
                 return ""
@@ -393,13 +409,14 @@ class Watch:
 
     def _due(self) -> bool:
         """Is it time to look without a nudge: at remote keys, at what time alone makes stale, at all keys again?"""
-        now = time.monotonic()
-        if self._evidence is not None and now >= self._evidence.due:
+        if self._evidence is not None and time.monotonic() >= self._evidence.due:
             self._evidence.drop()
             return True
-        if self._ask_at is not None and now >= self._ask_at:
-            return True
-        return self._poll is None and self._until is not None and time.time() >= self._until
+        return self._is_time()
+
+    def _is_time(self) -> bool:
+        """Is a build due though no key of this machine changed?"""
+        return (self._ask_at is not None and time.monotonic() >= self._ask_at) or _is_over(self._valid)
 
     def _listen(self) -> select.poll:
         """What can end the wait: signals, keys, changes, mounts, who asks."""
@@ -423,8 +440,8 @@ class Watch:
             ends.append(max(self._ask_at - time.monotonic(), 0.0))
         if self._evidence is not None:
             ends.append(max(self._evidence.due - time.monotonic(), 0.0))
-        if self._until is not None:
-            ends.append(min(max(self._until - time.time(), 0.0), CLOCK))
+        if self._valid is not None:
+            ends.append(min(max(self._valid[1] - time.time(), 0.0), CLOCK))
         return int(min(ends) * 1000) + 1 if ends else None
 
     def _answer(self, asker: Asker) -> None:
@@ -446,14 +463,12 @@ class Watch:
         before = self._differences()
         if before <= self._remains:
             return False
-        while True:
-            stamps = _stamps(before)
-            if select.select([self._wake], [], [], self._settings.settle)[0]:
-                return False
+        while not select.select([self._wake], [], [], self._settings.settle)[0]:
             after = self._differences()
-            if after == before and _stamps(after) == stamps:
+            if after == before:
                 return True
             before = after
+        return False
 
     def _relevant(self, writing: set[str]) -> set[str]:
         """The paths of the changes that may matter: keys, Ductfiles and modules, names in listed folders, watched folders themselves."""
@@ -585,6 +600,11 @@ def _first_end(header: dict[str, object]) -> float | None:
     return min(ends, default=None)
 
 
+def _is_over(valid: tuple[float, float] | None) -> bool:
+    """By the clock, which may have been set back as well."""
+    return valid is not None and not valid[0] <= time.time() < valid[1]
+
+
 def _made(where: Where) -> list[str]:
     """The keys that the jobs of the last build's plan make."""
     from .workspace import open_workspace
@@ -595,18 +615,6 @@ def _made(where: Where) -> list[str]:
             return [plan.names[key] for key, job in enumerate(plan.maker) if job >= 0]
     except DuctError:
         return []
-
-
-def _stamps(names: Iterable[str]) -> list[tuple[int, int] | None]:
-    found: list[tuple[int, int] | None] = []
-    for name in sorted(names):
-        try:
-            now = os.stat(name)
-        except OSError:
-            found.append(None)
-        else:
-            found.append((now.st_size, now.st_mtime_ns))
-    return found
 
 
 def _file_system(folder: str) -> str:

@@ -289,14 +289,31 @@ time.time_ns = lambda: now_ns() + off() * 10**9
 """
 
 
-def test_a_clock_that_is_set_back_stops_nothing(box: Sandbox) -> None:
+def test_a_clock_that_is_set_stops_nothing_and_keeps_no_job_young(box: Sandbox) -> None:
+    """Back by two hours, so that all files are of the future, and forth again."""
     box.files({"raw/1.txt": "1\n", "clock/sitecustomize.py": CLOCK, "off": "0"})
     box.ductfile(STEPS.replace("[step.copy]", "[step.copy]\nmax_age = '1h'"))
     box.env |= {"PYTHONPATH": box.path("clock"), "OFF": box.path("off")}
     watch = Watching(box)
-    box.write("off.new", "-7200")
-    box.rename("off.new", "off")
+
+    def set_clock(seconds: int) -> None:
+        box.write("off.new", str(seconds))
+        box.rename("off.new", "off")  # which wakes the watch
+
+    box.ran()
+    set_clock(-7200)
+    watch.says("copy[n=1]: the clock was set back since the last run, max_age is 3600 s\n")
+    watch.says("1 job ran")
+    assert box.ran() == ["copy 1"]
     box.write("raw/1.txt", "set back\n")
+    watch.says("2 jobs ran")
+    box.ran()
+    box.nothing_to_do()
+    set_clock(7200)
+    watch.says("copy[n=1]: last run 14400 s ago, max_age is 3600 s\n")
+    watch.says("1 job ran")
+    assert box.ran() == ["copy 1"]
+    box.write("raw/1.txt", "set forth\n")
     watch.says("2 jobs ran")
     box.ran()
     box.nothing_to_do()
@@ -407,6 +424,29 @@ def test_a_pipeline_in_python_and_the_modules_it_imports(box: Sandbox) -> None:
     watch.says("start the watch again")
     assert watch.end() == 0
     assert "nothing to do" not in str(box.duct("-f", "pipeline.py"))
+
+
+BROKEN = """
+import os, time
+with open("began", "w"):
+    while not os.path.exists(os.environ["GATE"]):
+        time.sleep(0.01)
+raise ValueError("broken")
+"""
+
+
+@pytest.mark.parametrize("how", [[], ["--poll", "0.1"]], ids=["events", "polling"])
+def test_a_file_of_steps_that_is_mended_while_it_is_read(box: Sandbox, how: list[str]) -> None:
+    box.files({"in.txt": "a\n", "helper.py": HELPER, "pipeline.py": PIPELINE})
+    watch = Watching(box, "-f", "pipeline.py", *how)
+    box.write("pipeline.py", BROKEN)
+    wait_for(lambda: box.exists("began"), "the file to be read")
+    box.write("pipeline.py", PIPELINE.replace("helper.louder(file.read())", "file.read()"))
+    box.open_gate()
+    watch.says("ValueError: broken")
+    watch.says("1 job ran")
+    assert box.read("loud.txt") == "a\n"
+    assert watch.end() == 0
 
 
 def test_events_as_json(watched: Callable[..., Watching], box: Sandbox) -> None:

@@ -50,7 +50,8 @@ def reason_text(reason: Reason) -> str:
     if kind == "failed":
         return f"failed last time: {escaped(reason.old)}" if reason.old else "failed last time"
     if kind == "expired":
-        return f"last run {reason.old} ago, max_age is {reason.new}" if reason.old and reason.new else "max_age is over"
+        ago = f"last run {reason.old} ago" if reason.old else "the clock was set back since the last run"
+        return f"{ago}, max_age is {reason.new}"
     plain = _PLAIN.get(kind)
     if plain is None:
         return kind.replace("-", " ") + (f": {key}" if key else "")

@@ -292,6 +292,18 @@ def _slice(names: Sequence[bytes], columns: Sequence[Sequence[int]], start: int,
             changed.append(at)
 
 
+def stamp_of(name: str) -> FourStamp | None:
+    """What is at the name now: of a tree ("name/") all that is below it, of a folder what its own stamp says; None: nothing that can be read."""
+    if not name.endswith("/"):
+        return _file(name or ".")
+    from ..stores import tree
+
+    try:
+        return tree.stamp(name)
+    except OSError:
+        return None
+
+
 def _differs(name: bytes, stamp: FourStamp, found: os.stat_result) -> bool:
     """The slow look: a folder as a whole, a folder where there is no file, numbers that had to be cut."""
     if name.endswith(b"/"):

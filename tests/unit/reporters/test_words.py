@@ -44,6 +44,7 @@ KINDS = [
     (Reason("code", "helper", None, "2"), "module helper is imported now"),
     (Reason("code", "helper", "1", None), "module helper is no longer imported"),
     (Reason("expired", None, "75 s", "60 s"), "last run 75 s ago, max_age is 60 s"),
+    (Reason("expired", None, None, "60 s"), "the clock was set back since the last run, max_age is 60 s"),
     (Reason("upstream", "clean/a.csv"), "clean/a.csv may change"),
     (Reason("upstream"), "an input may change"),
     (Reason("more", None, None, "1200"), "and 1,200 more"),
