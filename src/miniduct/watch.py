@@ -67,7 +67,7 @@ FAR = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "g
 
 
 class Difference(NamedTuple):
-    """A key, a folder, or a reason to read the steps again, with the stamp of what is there now: a later change is another difference."""
+    """A key, a folder, or a file that the steps are read from, with the stamp of what is there now: a later change is another difference."""
 
     what: str
     stamp: FourStamp | None
@@ -214,7 +214,8 @@ class Watch:
 
     def _build_if_needed(self) -> int:
         left = self._before = self._differences()
-        touched = self._touched | {f"{os.path.dirname(path)}/" for path in self._touched}
+        folders = {os.path.dirname(path) for path in self._touched}
+        touched = self._touched | folders | {f"{folder}/" for folder in folders}
         if self._is_time() or not left <= self._remains or any(each.what in touched for each in left):
             return self._build()
         return EXIT_OK
@@ -279,7 +280,7 @@ class Watch:
             names = snapshot.names
             found += [Difference(names[key], stamp_of(names[key])) for key in checked.changed]
         if checked.why_unknown is not None:
-            found += [Difference(f"{checked.why_unknown}: {path}", stamp_of(path)) for path in self._files]
+            found += [Difference(path, stamp_of(path)) for path in self._files]
         return frozenset(found)
 
     def _renew(self) -> None:
