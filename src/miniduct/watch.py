@@ -267,7 +267,7 @@ class Watch:
         checked = check(where.state, where.sets, where.environ, today, time.time(), look=look)
         snapshot = checked.snapshot
         if snapshot is None or not looked:
-            return frozenset([Difference(f"snapshot: {checked.why_unknown}", None)])
+            return frozenset(Difference(path, stamp_of(path)) for path in self._files)
         header = snapshot.header
         if self._evidence is not None and watched:
             self._evidence.take(snapshot, looked[0], checked.changed, watched)

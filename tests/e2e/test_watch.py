@@ -426,6 +426,16 @@ def test_a_pipeline_in_python_and_the_modules_it_imports(box: Sandbox) -> None:
     assert "nothing to do" not in str(box.duct("-f", "pipeline.py"))
 
 
+def test_a_ductfile_that_is_broken_from_the_start(box: Sandbox) -> None:
+    box.files({"raw/1.txt": "1\n"})
+    box.ductfile("[step.copy")
+    watch = Watching(box)
+    box.write("Ductfile.new", STEPS)
+    box.rename("Ductfile.new", "Ductfile")
+    watch.says("2 jobs ran")
+    assert watch.end() == 0
+
+
 BROKEN = """
 import os, time
 with open("began", "w"):
