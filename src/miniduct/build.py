@@ -233,6 +233,7 @@ class Builder:
             interrupted=totals.interrupted,
             seconds=time.monotonic() - self._began,
             orphans=space.orphans(),
+            moved=sorted(space.plan.names[key] for key in space.contents.wavering),
         )
         if run and not self._unwritten:
             space.end_run(run, ended)

@@ -158,7 +158,9 @@ class Waiting:
 
 @dataclass(frozen=True)
 class BuildEnded:
-    """The sum: jobs by how they ended. `orphans` is the number of targets that no job makes any more."""
+    """The sum: jobs by how they ended. `orphans` are the targets that no job makes any more, `moved` the keys that changed meanwhile, after they
+    were looked at: what was built from them is stale again.
+    """
 
     ran: int
     failed: int
@@ -167,6 +169,7 @@ class BuildEnded:
     interrupted: int
     seconds: float
     orphans: Sequence[str] = field(default=())
+    moved: Sequence[str] = field(default=())
     dry_run: bool = False
 
 

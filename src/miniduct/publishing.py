@@ -194,6 +194,8 @@ class Publisher:
         self._kept.pop(job, None)
         if any(target.direct for target in targets):
             self._staging.restore(self._plan.job_id(job), lambda key: self._is_others(job, key))
+            # They hold what they held, with other stamps.
+            self._contents.forget(key for key in self._plan.targets(job) if not is_remote(self._plan.names[key]))
         self._staging.discard(
             self._plan.job_id(job),
             [target.text for target in targets if not target.direct],

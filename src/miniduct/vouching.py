@@ -68,6 +68,11 @@ class Evidence:
         self._numbers, self._columns = {}, []
         self._fixed, self._open, self._touched = set(), set(), set()
 
+    def begin_again(self) -> None:
+        """All keys are about to be looked at; where there is no snapshot to `take`, that is due again no sooner."""
+        self.drop()
+        self._since = time.monotonic()
+
     def look(self, snapshot: Snapshot) -> Sequence[int] | None:
         """The numbers of the keys that may be different from this snapshot, in order; None: any may be.
 

@@ -39,7 +39,7 @@ from .inotify import (
 )
 from .interrupts import Interrupts
 from .lock import Lock
-from .text import count
+from .text import count, duration, shown
 from .trace.check import check, keep, kept, stamp_of
 from .vouching import OWN, Evidence, Mounts, Server, has_other_names
 from .workspace import make_state
@@ -60,6 +60,8 @@ LONGEST_WAIT = 100
 """Times `settle` after which what changed is built, though other changes go on and on."""
 LONGEST_WRITE = 10.0
 """Seconds of silence after which a file that is open for writing is taken as it is."""
+LONGEST_REST = 3600.0
+"""Seconds after which, at the latest, what changed in each of the last builds is built again."""
 CLOCK = 60.0
 """Seconds after which the clock is read again, where time alone makes something stale: it may have been set, or the machine suspended."""
 FAR = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "vboxsf", "sshfs", "lustre"})
@@ -126,6 +128,8 @@ class Watch:
         """The keys that jobs make: where `restart` has to know them."""
         self._valid: tuple[float, float] | None = None
         """Between which times the plan holds, where time alone makes something stale (seconds since the epoch)."""
+        self._began = 0.0
+        """When the last build did (seconds since the epoch)."""
         self._ask_at: float | None = None
         """When the remote keys are to be asked about again, where there are any."""
         self._wake = -1
@@ -141,6 +145,12 @@ class Watch:
         """What was different when the last build was begun."""
         self._remains: frozenset[Difference] = frozenset()
         """What the check finds different though it was just built: what a failed job left, what cannot be looked at, what is younger than now."""
+        self._moved: Sequence[str] = ()
+        """The keys that changed during the last build, after it had looked at them."""
+        self._unrest: dict[str, int] = {}
+        """In how many builds in a row each of these was changed: by a job that writes to its own input?"""
+        self._again_at: float | None = None
+        """When that is built again, though nobody tells of a change."""
 
     def run(self) -> int:
         """Until a signal or the user ends it; the exit code. UsageError where another watch of this project runs."""
@@ -190,7 +200,7 @@ class Watch:
 
     def _catch_up(self, ends: Interrupts) -> int:
         """Watch what the last build read, and build what changed before that was watched, until a build changes nothing about it."""
-        code, before = EXIT_OK, None
+        code, before = EXIT_OK, self._remains
         while True:
             if self._queue is not None and not self._broken:
                 # What the build itself did; whatever else it was, the check below finds. After one that could not even begin, nothing would.
@@ -200,13 +210,24 @@ class Watch:
                 self._remains = self._before  # as it was then: it may have been mended since
                 return code
             left = self._differences()
-            if left <= self._remains or left == before or ends.count:
+            new = left - before
+            self._unrest = {each.what: self._unrest.get(each.what, 0) + 1 for each in new}
+            before = self._before = left
+            if new and min(self._unrest.values()) > 1:
+                self._rest()
+            if not new or self._again_at is not None or ends.count:
                 self._remains = left
                 return code
-            before = self._before = left
             code = self._build()
             if code == EXIT_INTERRUPTED:
                 return code
+
+    def _rest(self) -> None:
+        """What changes with each build is built again after a while, the longer the more often it did."""
+        builds, what = min((builds, what) for what, builds in self._unrest.items())
+        seconds = min(2.0 ** (builds - 2), LONGEST_REST)
+        self._again_at = time.monotonic() + seconds
+        self._say(f"{shown(what)} changes with each build: the next one in {duration(seconds)}")
 
     def _build_at_once(self) -> int:
         self._before = self._differences()
@@ -233,8 +254,9 @@ class Watch:
 
     def _build_once(self, again: Restart, *, first: bool) -> int:
         reporter = self._reporter()
-        quiet = reporter if first else WhenItMatters(reporter)
-        self._broken = False
+        quiet = WhenItMatters(reporter, matters=first)
+        self._broken, self._moved, self._again_at = False, (), None
+        self._began = time.time()
         try:
             code = build(self._where, self._options, quiet, listen=again.listen)
         except DuctError as error:
@@ -244,8 +266,8 @@ class Watch:
         finally:
             reporter.close()
             gc.collect()  # a build leaves circles behind, and the next one may be a long time off
-        ran = isinstance(quiet, WhenItMatters) and quiet.matters
-        if code == EXIT_OK and self._settings.then is not None and (first or ran):
+        self._moved = quiet.moved
+        if code == EXIT_OK and self._settings.then is not None and quiet.matters:
             done = subprocess.run(self._settings.then, shell=True, check=False)
             if done.returncode:
                 self._say(f"the command of --exec-on-success failed with exit code {done.returncode}")
@@ -281,6 +303,7 @@ class Watch:
             found += [Difference(names[key], stamp_of(names[key])) for key in checked.changed]
         if checked.why_unknown is not None:
             found += [Difference(path, stamp_of(path)) for path in self._files]
+        found += [Difference(key, stamp_of(key)) for key in self._moved]
         return frozenset(found)
 
     def _renew(self) -> None:
@@ -288,6 +311,7 @@ class Watch:
         from .trace.snapshot import read
 
         snapshot = read(f"{self._where.state}/snapshot")
+        before, self._valid, self._ask_at = self._valid, None, None
         if snapshot is not None:
             try:
                 header, names = snapshot.header, snapshot.names
@@ -301,7 +325,9 @@ class Watch:
                 self._files = {self._where.ductfile, *(path for path, _ in header["files"])}
                 end = _first_end(header)
                 valid = (header["saved"], end) if end is not None else None
-                self._valid = valid if not _is_over(valid) else None  # what is over was built, or fails
+                # What was over when the build began was built, or fails; what the build itself left may have become so since.
+                if valid is not None and (not _is_over(valid) or (valid != before and self._began < valid[1])):
+                    self._valid = valid
                 self._ask_at = time.monotonic() + self._settings.remote_poll if header["remote"] else None
                 if self._settings.restart:
                     self._made = set(_made(self._where))
@@ -411,13 +437,14 @@ class Watch:
     def _due(self) -> bool:
         """Is it time to look without a nudge: at remote keys, at what time alone makes stale, at all keys again?"""
         if self._evidence is not None and time.monotonic() >= self._evidence.due:
-            self._evidence.drop()
+            self._evidence.begin_again()
             return True
         return self._is_time()
 
     def _is_time(self) -> bool:
         """Is a build due though no key of this machine changed?"""
-        return (self._ask_at is not None and time.monotonic() >= self._ask_at) or _is_over(self._valid)
+        now = time.monotonic()
+        return any(at is not None and now >= at for at in (self._ask_at, self._again_at)) or _is_over(self._valid)
 
     def _listen(self) -> select.poll:
         """What can end the wait: signals, keys, changes, mounts, who asks."""
@@ -437,8 +464,7 @@ class Watch:
         ends = []
         if self._poll is not None:
             ends.append(max(last + self._poll - time.monotonic(), 0.0))
-        if self._ask_at is not None:
-            ends.append(max(self._ask_at - time.monotonic(), 0.0))
+        ends += [max(at - time.monotonic(), 0.0) for at in (self._ask_at, self._again_at) if at is not None]
         if self._evidence is not None:
             ends.append(max(self._evidence.due - time.monotonic(), 0.0))
         if self._valid is not None:
@@ -550,13 +576,16 @@ class Restart:
 class WhenItMatters:
     """A reporter that keeps quiet about a build in which no job runs or fails: its nudge was none."""
 
-    def __init__(self, reporter: Reporter) -> None:
+    def __init__(self, reporter: Reporter, *, matters: bool = False) -> None:
         self._reporter = reporter
         self._held: list[Event] = []
-        self.matters = False
+        self.matters = matters
+        self.moved: Sequence[str] = ()
 
     def tell(self, event: Event) -> None:
         """Pass it on, from the first event on that matters."""
+        if isinstance(event, ev.BuildEnded):
+            self.moved = event.moved
         if not self.matters and isinstance(event, (ev.JobStarted, ev.JobEnded, ev.FetchStarted, ev.Kept, ev.Waiting)):
             self.matters = True
             for held in self._held:

@@ -620,6 +620,14 @@ def test_input_edited_while_its_reader_runs_leaves_it_stale_however_fresh_it_was
     box.nothing_to_do()
 
 
+def test_what_changed_meanwhile_is_named_at_the_end(box: Sandbox) -> None:
+    box.files({"a": "1\n", "b": "1\n"})
+    box.ductfile("""[step.w]\ninputs = ["a", "b"]\ntargets = "w"\nrun = 'echo more >> a; cp a {target}'\n""")
+    assert box.build("--json").events[-1]["moved"] == ["a"]
+    box.ductfile("""[step.w]\ninputs = ["a", "b"]\ntargets = "w"\nrun = 'cp a {target}'\n""")
+    assert box.build("--json").events[-1]["moved"] == []
+
+
 def test_input_edited_while_two_readers_run_leaves_both_stale(box: Sandbox) -> None:
     box.write("a", "1\n")
     first = READER.replace("step.w", "step.v").replace('"w"', '"v"').replace("touch started", "touch first")
