@@ -14,6 +14,7 @@ again and a further round runs.
 
 from __future__ import annotations
 
+import gc
 import heapq
 import os
 import time
@@ -210,11 +211,13 @@ class Builder:
         if ahead.jobs:
             run = self._begin_run()
             runner = _runner(space, self._slots, self._options.grace)
+            gc.freeze()  # the plan is not looked through again and again while jobs run
             try:
                 with Interrupts(runner.wake) as interrupts:
                     self._listen(interrupts)
                     interrupted = self._rounds(ahead, jobs, run, runner, interrupts)
             finally:
+                gc.unfreeze()
                 runner.close()
         totals = self._totals
         self._save()
@@ -579,7 +582,7 @@ class Loop:
 
         def work() -> tuple[list[Made], list[bytes]]:
             made = publisher.copy(judged)
-            return made, publisher.fingerprints(judged, made)
+            return made, publisher.fingerprints(judged, made, {})
 
         def then(future: Future[Any]) -> None:
             seconds = time.monotonic() - began
@@ -683,11 +686,11 @@ class Loop:
         far = publisher.is_far(attempt.job)
         if not far and sum(each.stamp.size for each in made) < LARGE:
             # Recorded before the slot is given on: after a kill, no more jobs run again than were running.
-            self._publish(attempt, done, made, began, lambda: publisher.fingerprints(attempt.judged, made))
+            self._publish(attempt, done, made, began, lambda: publisher.fingerprints(attempt.judged, made, done.made))
             return
         self._scheduler.release(attempt.job)
         self._in_thread(
-            lambda: publisher.fingerprints(attempt.judged, made),
+            lambda: publisher.fingerprints(attempt.judged, made, done.made),
             lambda future: self._publish(attempt, done, made, began, future.result),
             transfer=far,
         )

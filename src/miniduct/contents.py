@@ -13,7 +13,7 @@ from array import array
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from .keys import is_remote
+from .keys import is_timed
 from .model import FINGERPRINT_SIZE, Check, Stamp
 from .trace.check import differing
 from .trace.fingerprints import EXISTS_FINGERPRINT, TICK_NS, mtime_fingerprint, racy
@@ -166,7 +166,7 @@ class Contents:
     def _learn(self, key: int, stamp: Stamp, fingerprint: bytes, at_ns: int) -> None:
         self.columns.put(key, stamp, fingerprint)
         self._state[key] = KNOWN
-        if racy(stamp, at_ns) and not is_remote(self.names[key]):  # whose stamps do not rest on a clock
+        if racy(stamp, at_ns) and is_timed(self.names[key]):
             self._racy[key] = at_ns
         else:
             self._racy.pop(key, None)
@@ -219,7 +219,7 @@ class Contents:
     def note(self, key: int, stamp: Stamp, seen_at_ns: int) -> None:
         """The key's stamp, seen from then on; what it holds is nobody's question."""
         self.columns.put(key, stamp, None)
-        if racy(stamp, seen_at_ns) and not is_remote(self.names[key]):
+        if racy(stamp, seen_at_ns) and is_timed(self.names[key]):
             self.columns.sizes[key] = NEVER_SEEN
         self._state[key] = KNOWN
 

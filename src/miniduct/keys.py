@@ -12,6 +12,9 @@ GS = "gs://"
 HTTP = ("https://", "http://")
 REMOTE = (GS, *HTTP)
 """How keys begin that are not local files."""
+VALUES = ".duct/values/"
+"""How the keys of values begin."""
+UNTIMED = (*REMOTE, VALUES)
 LONGEST_NAME = 1024
 """Bytes of an object's name."""
 
@@ -43,6 +46,11 @@ SIGNATURES = frozenset(
 def is_remote(key: str) -> bool:
     """Does the key, or pattern of keys, belong to a store that is far away?"""
     return key.startswith(REMOTE)
+
+
+def is_timed(key: str) -> bool:
+    """Could the key change within a tick of the clock, and nobody notice? Remote ones have versions; the file of a value holds its own digest."""
+    return not key.startswith(UNTIMED)
 
 
 def base_name(key: str) -> str:

@@ -21,7 +21,7 @@ from .trace.fingerprints import mtime_fingerprint
 from .trace.record import Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from .commands import Commands, Target
     from .contents import Contents
@@ -297,13 +297,14 @@ class Publisher:
         """Has the job remote targets, so that its `fingerprints` take their time?"""
         return any(is_remote(target.text) for target in self._commands.targets(job))
 
-    def fingerprints(self, judged: Judged, made: Sequence[Made]) -> list[bytes]:
+    def fingerprints(self, judged: Judged, made: Sequence[Made], known: Mapping[str, bytes]) -> list[bytes]:
         """What identifies each thing made, for the step's own check; remote targets are uploaded, once all files are read.
+        The fingerprints of what lies at the paths in `known` need not be asked for.
 
         Large files and remote targets belong into a thread.
         """
         by_content = self._plan.steps[self._plan.step_of(judged.job)].check is Check.CONTENT
-        found = self._fingerprints(made) if by_content else [ABSENT_UNTIL_PUBLISHED] * len(made)
+        found = self._fingerprints(made, known) if by_content else [ABSENT_UNTIL_PUBLISHED] * len(made)
         for at, each in enumerate(made):
             if is_remote(each.key):
                 stamp = self._upload(judged, each)
@@ -311,13 +312,13 @@ class Publisher:
                     found[at] = self._store.identity(each.key, stamp)
         return found
 
-    def _fingerprints(self, made: Sequence[Made]) -> list[bytes]:
+    def _fingerprints(self, made: Sequence[Made], known: Mapping[str, bytes]) -> list[bytes]:
         found = []
         for each in made:
             if is_remote(each.key):
                 found.append(ABSENT_UNTIL_PUBLISHED)
                 continue
-            fingerprint = self._store.fingerprint(each.at)
+            fingerprint = known.get(each.at) or self._store.fingerprint(each.at)
             if fingerprint is None:
                 raise NotMadeError(f"made {shown(each.key)}, but it vanished before it could be published")
             found.append(fingerprint)

@@ -40,7 +40,7 @@ from .stores.objects import Objects
 from .stores.routed import remote_keys
 from .stores.staging import Staging
 from .text import count, duration, shown
-from .trace.check import check, kept
+from .trace.check import SAME, check, kept
 from .trace.database import Traces
 from .trace.fingerprints import TICK_NS, racy
 from .trace.record import Trace
@@ -217,6 +217,8 @@ class Workspace:
         self._attempts = 0
         self._killed = False
         """Was a build killed after the snapshot was written? Then the traces know more of what was made than the plan in it."""
+        self._as_saved = False
+        """Is all as the snapshot says, so that it need not be written again?"""
         self._counted: int | None = None
         self._checked = checked
         self._listing: Listing | None = None
@@ -260,6 +262,7 @@ class Workspace:
                 self.dirty = set(_unpack(header["dirty"]))
                 self._counted = header["default_jobs"]
                 self._note_definitions(header)
+                self._as_saved = self._checked.outcome == SAME and not self.dirty
                 return
         dirty = set(_unpack(header["dirty"]))
         self._replan(old, columns, changed, dirty, None if same else header["steps"])
@@ -476,6 +479,7 @@ class Workspace:
 
     def begin_run(self) -> int:
         """Note that a build runs; its number."""
+        self._as_saved = False
         self.traces.put_definitions(zip(self.digests, self.definitions))
         return self.traces.begin_run(time.time(), " ".join(sys.argv[1:]))
 
@@ -521,6 +525,8 @@ class Workspace:
     def save(self) -> None:
         """Write down what is known now, so that the next build starts from it."""
         self.traces.fold()
+        if self._as_saved:
+            return
         contents, plan = self.contents, self.plan
         self._look_at_all()
         self.staging.close()

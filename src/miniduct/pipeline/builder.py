@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import build as engine
 from ..errors import EXIT_INTERRUPTED, DuctError, Mistake, PlanError, UsageError
-from ..keys import HTTP, bucket_and_name, is_remote, secret_in
+from ..keys import HTTP, VALUES, bucket_and_name, is_remote, secret_in
 from ..model import Body, Check, Location, Project, Run, Slot, Step
 from ..notifying import Notifier, checked
 from ..runners.command import compile_command
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from ..workspace import Workspace
     from .steps import Keys
 
-VALUES = ".duct/values"
 _NAME = re.compile(r"\w[\w.+-]*")
 _OPEN = re.compile(r"[*?\[{]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -253,7 +252,7 @@ class PipelineBuilder:
         return _replaced(made, code=identity.code_of(_thing(step), root), body=self._body(step, recipe, root))
 
     def _value_key(self, step: BaseStep) -> str:
-        return f"{VALUES}/{self._name}/{step.name}"
+        return f"{VALUES}{self._name}/{step.name}"
 
     def _source(
         self, before: BaseStep, inputs: list[Slot], after: list[str], place: Location
@@ -334,9 +333,9 @@ class PipelineBuilder:
             return Body(_never, label, ("miniduct.pipeline.calling", "remote", asked))
         raised, held, name = self._raised, self._held, step.name
 
-        def call(work: Work) -> None:
+        def call(work: Work) -> Mapping[str, bytes]:
             try:
-                calling.perform(function, merge, recipe, work, held)
+                return calling.perform(function, merge, recipe, work, held)
             except BaseException as error:
                 raised[name] = error
                 raise

@@ -109,8 +109,8 @@ def perform(
     recipe: Recipe,
     work: Work,
     held: MutableMapping[str, Any] | None,
-) -> None:
-    """Call the function for one job, and write its value where it makes one."""
+) -> Mapping[str, bytes]:
+    """Call the function for one job, and write its value where it makes one; the fingerprint of its file."""
     named: dict[str, Any] = {}
     args = outputs = [_output(kind, [work.inputs[at] for at in slots], held) for _, kind, slots in recipe.sources]
     if merge is not None:
@@ -124,8 +124,10 @@ def perform(
     if inspect.iscoroutine(result):
         result.close()
         raise TypeError("it is an async function: what it does was not begun")
-    if recipe.makes_value:
-        values.write(work.targets[0][0], result, None if recipe.keeps else held)
+    if not recipe.makes_value:
+        return {}
+    path = work.targets[0][0]
+    return {path: values.write(path, result, None if recipe.keeps else held)}
 
 
 def _merged(found: Any) -> tuple[list[Any], dict[str, Any]]:

@@ -19,7 +19,6 @@ from ..errors import DuctError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
-    from typing import BinaryIO
 
 DIGEST = 32
 SMALL = 1 << 20
@@ -32,21 +31,24 @@ class Held(NamedTuple):
 
 
 class _Digesting:
-    """A file that is written to, with the digest of what was written."""
+    """A file that is written to, whole, with the digest of what was written."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: io.FileIO) -> None:
         self._file = file
         self.digest = blake3()
 
     def write(self, data: bytes) -> int:
         self.digest.update(data)
-        return self._file.write(data)
+        rest = memoryview(data).cast("B")
+        while rest:  # one write takes 2 GB at most
+            rest = rest[self._file.write(rest) :]
+        return len(data)
 
 
-def write(path: str, value: object, held: MutableMapping[str, Any] | None = None) -> None:
-    """Write the value. Where it cannot be pickled: into `held`, or DuctError with the reason where that is None."""
+def write(path: str, value: object, held: MutableMapping[str, Any] | None = None) -> bytes:
+    """Write the value; the fingerprint of the file. Where it cannot be pickled: into `held`, or DuctError with the reason where that is None."""
     try:
-        _write(path, value)
+        return _write(path, value)
     except (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError) as error:
         if held is None:
             why = str(error).partition("\n")[0] or type(error).__name__
@@ -57,14 +59,15 @@ def write(path: str, value: object, held: MutableMapping[str, Any] | None = None
             ) from error
         token = uuid.uuid4().hex
         held[token] = value
-        _write(path, Held(token))
+        return _write(path, Held(token))
 
 
-def _write(path: str, value: object) -> None:
-    with open(path, "wb") as file:
+def _write(path: str, value: object) -> bytes:
+    with open(path, "wb", buffering=0) as file:  # the pickler gathers what is small itself
         out = _Digesting(file)
         pickle.Pickler(out, protocol=5).dump(value)
-        file.write(out.digest.digest())
+        out.write(out.digest.digest())
+        return out.digest.digest()
 
 
 def read(path: str, held: MutableMapping[str, Any] | None = None, expected: bytes | None = None) -> Any:
@@ -73,19 +76,20 @@ def read(path: str, held: MutableMapping[str, Any] | None = None, expected: byte
     StoreError where the file is damaged, is not the expected one, or names a value that this process does not hold.
     """
     try:
-        file = open(path, "rb")  # noqa: SIM115
+        file = open(path, "rb", buffering=0)  # noqa: SIM115
     except OSError as error:
         raise StoreError(f'cannot read the value in "{path}": {error.strerror}') from None
     with file:
         size = os.fstat(file.fileno()).st_size
         if size <= SMALL:
-            data = file.read()
+            data = file.read(size)
             _check(path, data, expected)
             value = pickle.loads(memoryview(data)[:-DIGEST])
         else:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
                 _check(path, mapped, expected)
-            value = pickle.load(io.BufferedReader(file.raw))
+            with io.BufferedReader(file) as buffered:
+                value = pickle.load(buffered)
     if isinstance(value, Held):
         if held is None or value.token not in held:
             raise StoreError(f'the value in "{path}" was not kept: its step says cache=False')

@@ -45,8 +45,8 @@ class Task:
     mask: tuple[bytes, ...] = field(default=())
     call: Invocation | None = None
     stdout: str | None = None
-    body: Callable[[Work], None] | None = None
-    """Called with `work` on a thread of this process, where it is set."""
+    body: Callable[[Work], Mapping[str, bytes] | None] | None = None
+    """Called with `work` on a thread of this process, where it is set; see `model.Body`."""
     work: Work | None = None
 
 
@@ -66,6 +66,8 @@ class Done:
     error: str | None = None
     max_rss: int = 0
     """Peak resident memory in bytes, 0 where unknown."""
+    made: Mapping[str, bytes] = field(default_factory=dict)
+    """Fingerprints of targets that are known already, by the paths where they were written."""
     raised: tuple[str, ...] = ()
     """The names of the exception that ended it, and of all its classes, where that is known."""
 

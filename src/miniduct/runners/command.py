@@ -56,7 +56,7 @@ class Rendered(NamedTuple):
     script: str | None = None
     call: Invocation | None = None
     stdout: str | None = None
-    body: Callable[[Work], None] | None = None
+    body: Callable[[Work], Mapping[str, bytes] | None] | None = None
     work: Work | None = None
 
 

@@ -26,6 +26,7 @@ from .python import PythonRunner
 from .shell import NOT_STARTED
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
     from ..model import Work
@@ -44,7 +45,19 @@ class _Stopped(BaseException):
 
 
 class _Attempt:
-    __slots__ = ("asked", "deadline", "give_up_at", "lock", "moves", "output", "over", "started", "task", "thread")
+    __slots__ = (
+        "asked",
+        "deadline",
+        "give_up_at",
+        "lock",
+        "made",
+        "moves",
+        "output",
+        "over",
+        "started",
+        "task",
+        "thread",
+    )
 
     def __init__(self, task: Task, output: Output) -> None:
         self.task = task
@@ -56,6 +69,7 @@ class _Attempt:
         self.over = False
         self.lock = threading.Lock()
         self.thread: _Thread | None = None
+        self.made: Mapping[str, bytes] = {}
         self.moves: list[tuple[str, str]] = []
         """Where the targets are written, and where they belong; only where the attempt may be given up in its midst."""
 
@@ -89,7 +103,9 @@ class _Thread(threading.Thread):
             task = attempt.task
             assert task.body is not None
             assert task.work is not None
-            task.body(_apart(attempt, task.work) if attempt.deadline is not None else task.work)
+            made = task.body(_apart(attempt, task.work) if attempt.deadline is not None else task.work) or {}
+            paths = dict(attempt.moves)
+            attempt.made = {paths.get(place, place): fingerprint for place, fingerprint in made.items()}
         except BaseException as raised:  # whatever it is ends here: it is told to the loop
             error = raised
         finally:
@@ -251,7 +267,10 @@ class ThreadRunner(PythonRunner):
         seconds = time.monotonic() - attempt.started
         for secret in task.mask:
             words = words and words.replace(os.fsdecode(secret), "***")
-        self._ready.append(Done(task.attempt, code, seconds, size, timed_out=timed_out, error=words, raised=raised))
+        made = attempt.made if code == 0 else {}
+        self._ready.append(
+            Done(task.attempt, code, seconds, size, timed_out=timed_out, error=words, made=made, raised=raised)
+        )
 
     def _ask(self, attempt: _Attempt) -> None:
         """Raise an exception in the attempt's thread, as soon as it runs Python code again."""
