@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from .patterns import Glob, Pattern, Wildcard, key_pattern
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ..model import Slot, Step
 
@@ -64,45 +64,61 @@ def _loosened(token: str | Wildcard | Glob, deep: set[str]) -> str | Wildcard | 
 
 def edges(shapes: Sequence[Shape], number: Callable[[Slot], int]) -> list[list[int]]:
     """For each step, the other steps that must be expanded before it."""
-    literal, open_ = _targets(shapes)
+    targets = _Targets(shapes)
     before: list[list[int]] = []
     for reader, each in enumerate(shapes):
         found = {number(slot) for slot in each.step.inputs if slot.step}
         for pattern in each.seeks():
-            found.update(_makers(_loose_reader(each, pattern), literal, open_))
+            found.update(targets.makers(_loose_reader(each, pattern)))
         found.discard(reader)
         before.append(sorted(found))
     return before
 
 
-def _targets(shapes: Sequence[Shape]) -> tuple[list[tuple[str, int]], list[tuple[Pattern, int]]]:
-    """Literal targets, sorted by key, and the others."""
-    literal, open_ = [], []
-    for maker, each in enumerate(shapes):
-        for target in each.loose:
-            if target.literal is not None and not target.is_folder:
-                literal.append((target.literal, maker))
-            else:
-                open_.append((target, maker))
-    return sorted(literal), open_
+class _Targets:
+    """All targets by their literal beginnings: what may match one pattern is found without a look at all of them."""
+
+    def __init__(self, shapes: Sequence[Shape]) -> None:
+        self._open: dict[str, list[tuple[Pattern, int]]] = {}
+        literal = []
+        for maker, each in enumerate(shapes):
+            for target in each.loose:
+                if target.literal is not None and not target.is_folder:
+                    literal.append((target.literal, maker))
+                else:
+                    self._open.setdefault(target.prefix, []).append((target, maker))
+        self._literal = sorted(literal)
+        self._prefixes = sorted(self._open)
+
+    def makers(self, wanted: Pattern) -> Iterator[int]:
+        """The steps with a target that may match the pattern, or hold or be in what does."""
+        prefix, literal = wanted.prefix, self._literal
+        at = bisect_left(literal, (prefix, -1))
+        while at < len(literal) and literal[at][0].startswith(prefix):
+            key, maker = literal[at]
+            if wanted.is_folder or Pattern([key]).meets(wanted):
+                yield maker
+            at += 1
+        for begins in self._begin_like(prefix):
+            for target, maker in self._open[begins]:
+                if may_give(target, wanted):
+                    yield maker
+
+    def _begin_like(self, prefix: str) -> Iterator[str]:
+        """The beginnings of targets that begin with this one, or that this one begins with."""
+        for end in range(len(prefix)):
+            if prefix[:end] in self._open:
+                yield prefix[:end]
+        at = bisect_left(self._prefixes, prefix)
+        while at < len(self._prefixes) and self._prefixes[at].startswith(prefix):
+            yield self._prefixes[at]
+            at += 1
 
 
 def _loose_reader(each: Shape, pattern: Pattern) -> Pattern:
     return Pattern(
         [Wildcard(t.name, True) if isinstance(t, Wildcard) and t.name in each.fixed else t for t in pattern.tokens]
     )
-
-
-def _makers(pattern: Pattern, literal: list[tuple[str, int]], open_: list[tuple[Pattern, int]]) -> Iterable[int]:
-    at = bisect_left(literal, (pattern.prefix, -1))
-    while at < len(literal) and literal[at][0].startswith(pattern.prefix):
-        key, maker = literal[at]
-        if pattern.is_folder or Pattern([key]).meets(pattern):
-            yield maker
-        at += 1
-    for target, maker in open_:
-        if may_give(target, pattern):
-            yield maker
 
 
 def may_give(target: Pattern, wanted: Pattern) -> bool:

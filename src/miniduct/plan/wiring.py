@@ -16,7 +16,7 @@ from .order import graph
 from .shapes import components, may_give
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from .columns import Plan
     from .shapes import Shape
@@ -100,27 +100,36 @@ def barriers(
     dynamic = {step for step, each in enumerate(shapes) if each.dynamic and not each.group}
     known: dict[int, set[int]] = {}
 
-    def of(step: int) -> set[int]:
-        if step not in known:
-            known[step] = found = set(may_make.get(step, ()))
-            seeks = shapes[step].seeks()
-            for maker in before[step]:
-                if maker in dynamic and _may_hold(shapes[maker], seeks):
-                    found.add(maker)
-                if seeks and any(may_give(target, pattern) for target in shapes[maker].loose for pattern in seeks):
-                    found |= of(maker)
-            for slot in plan.steps[step].inputs:
-                if slot.step:
-                    other = numbers[slot.step]
-                    if plan.steps[other].group:
-                        found |= of(other)
-                    else:
-                        found |= of(other)
-                        if any(plan.target_dynamic(other)):
-                            found.add(other)
-        return known[step]
+    def further(step: int) -> Iterator[int]:
+        """The steps whose barriers are this one's, too; what is its own is noted."""
+        known[step] = found = set(may_make.get(step, ()))
+        seeks = shapes[step].seeks()
+        for maker in before[step]:
+            if maker in dynamic and _may_hold(shapes[maker], seeks):
+                found.add(maker)
+            if seeks and any(may_give(target, pattern) for target in shapes[maker].loose for pattern in seeks):
+                yield maker
+        for slot in plan.steps[step].inputs:
+            if slot.step:
+                other = numbers[slot.step]
+                if not plan.steps[other].group and any(plan.target_dynamic(other)):
+                    found.add(other)
+                yield other
 
-    return [sorted(of(step) - {step}) for step in range(len(shapes))]
+    for start in range(len(shapes)):
+        way = [] if start in known else [(start, further(start))]
+        while way:
+            step, others = way[-1]
+            other = next(others, None)
+            if other is None:
+                way.pop()
+                if way:
+                    known[way[-1][0]] |= known[step]
+            elif other not in known:
+                way.append((other, further(other)))
+            else:
+                known[step] |= known[other]
+    return [sorted(known[step] - {step}) for step in range(len(shapes))]
 
 
 def _may_hold(maker: Shape, seeks: Sequence[Shape | object]) -> bool:
