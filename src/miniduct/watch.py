@@ -18,6 +18,7 @@ import select
 import subprocess
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -60,6 +61,8 @@ LONGEST_WAIT = 100
 """Times `settle` after which what changed is built, though other changes go on and on."""
 LONGEST_WRITE = 10.0
 """Seconds of silence after which a file that is open for writing is taken as it is."""
+MOST_RESTARTS = 3
+"""Restarts of one build for changes of one file: a job that writes to its own input gets to its end."""
 LONGEST_REST = 3600.0
 """Seconds after which, at the latest, what changed in each of the last builds is built again."""
 CLOCK = 60.0
@@ -243,11 +246,14 @@ class Watch:
 
     def _build(self, *, first: bool = False) -> int:
         """The exit code of a build; a mistake in the Ductfile is told, and the last good one stays watched."""
+        changed: Counter[str] = Counter()
         while True:
-            with Restart(self._queue if self._settings.restart else None, self._relevant, self._made) as again:
+            spared = self._made | {path for path, times in changed.items() if times >= MOST_RESTARTS}
+            with Restart(self._queue if self._settings.restart else None, self._relevant, spared) as again:
                 code = self._build_once(again, first=first)
             if not again.asked:
                 return code
+            changed.update(again.touched)
             # Once it has settled; a signal ends the watch.
             if select.select([self._wake], [], [], self._settings.settle)[0]:
                 return EXIT_INTERRUPTED
@@ -528,13 +534,13 @@ class Watch:
 
 
 class Restart:
-    """Reads the queue while a build runs, and asks the build to end where something else than a target changes. Without a queue, it does nothing."""
+    """Reads the queue while a build runs, and asks the build to end where anything changes but what is `spared`. Without a queue, it does nothing."""
 
-    def __init__(self, queue: Inotify | None, relevant: Callable[[set[str]], set[str]], made: set[str]) -> None:
+    def __init__(self, queue: Inotify | None, relevant: Callable[[set[str]], set[str]], spared: set[str]) -> None:
         self._queue = queue
         self._relevant = relevant
-        self._made = made
-        self._touched: set[str] = set()
+        self._spared = spared
+        self.touched: set[str] = set()
         self._interrupts: Interrupts | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
@@ -565,11 +571,11 @@ class Restart:
         poll.register(self._queue.fd, select.POLLIN)
         while not self._over.is_set():
             if poll.poll(50):
-                self._touched |= self._relevant(set())
+                self.touched |= self._relevant(set())
                 self._ask()
 
     def _ask(self) -> None:
-        if self._interrupts is not None and self._touched - self._made:
+        if self._interrupts is not None and self.touched - self._spared:
             self._interrupts.ask()
 
 

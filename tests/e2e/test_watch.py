@@ -208,6 +208,16 @@ def test_a_job_that_writes_its_own_input_is_not_built_for_ever(watched: Callable
     assert box.read("runs").count("run") == 3
 
 
+def test_nor_is_its_build_begun_anew_for_ever(watched: Callable[..., Watching], box: Sandbox) -> None:
+    box.write("own.txt", "x\n")
+    box.ductfile(
+        '[step.own]\ninputs = "own.txt"\ntargets = "made"\nrun = "echo x >> own.txt; sleep 0.3; cp {input} {target}"\n'
+    )
+    watch = watched("--restart", "--settle", "0.02")
+    wait_for(lambda: box.exists("made"), "the target")
+    assert watch.end() == 0
+
+
 def test_what_a_failed_job_had_made_before_starts_nothing(watched: Callable[..., Watching], box: Sandbox) -> None:
     """It is put back, with another time of change."""
     box.ductfile(
