@@ -28,7 +28,7 @@ from .errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, DuctError
 from .interrupts import Interrupts
 from .launching import Launcher, failure_of, may_retry
 from .notifying import for_project
-from .plan.select import gone, select
+from .plan.select import Selection, gone, select
 from .publishing import NotMadeError, Recording
 from .runners.base import Done, Lost
 from .scheduler import Scheduler, longest_paths
@@ -195,12 +195,15 @@ class Builder:
         """Ids of jobs that ran or failed in an earlier round: they are judged again, but neither forced nor counted again."""
         self._failed: set[str] = set()
         self._unwritten = False
+        self.selection = Selection(None)
+        """What was asked for, in the last round's plan."""
         self.unreached: set[int] = set()
         """Jobs of the last round that the build did not come to."""
 
     def build(self) -> int:
         space = self._space
         ahead = plan_ahead(space, self._options.targets, force=self._options.force)
+        self.selection = ahead.selection
         self.tell_retries()
         _tell_warnings(space, self._reporter)
         jobs = total(ahead)
@@ -282,6 +285,7 @@ class Builder:
                 if (text, facts) not in warned:
                     self._tell(ev.Warned(text, facts))
             ahead = plan_ahead(space, self._options.targets, force=forced)
+            self.selection = ahead.selection
         raise DuctError(
             "the plan does not settle: the members of a dynamic target change with each run",
             hint="look at the steps whose targets hold a *: one of them makes other files each time",

@@ -6,6 +6,7 @@ webhook's path, the values of secret variables) is never told on.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ OCCASIONS = ("success", "failure", "recovery")
 SECONDS = 10.0
 """What a notification may take."""
 MOST_NAMED = 10
+WEB = ("http://", "https://")
 _VARIABLE = re.compile(r"(?<!\$)\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
@@ -120,7 +122,7 @@ class Notifier:
         for target in targets:
             try:
                 send(target, message)
-            except Exception as error:  # whatever a server, a command or somebody's function does
+            except (Exception, SystemExit) as error:  # whatever a server, a command or somebody's function does
                 why = self._mask(str(error).partition("\n")[0]) or type(error).__name__
                 self._inner.tell(ev.Warned(f"a notification failed: {_shown(target)}: {why}"))
 
@@ -137,15 +139,15 @@ class Notifier:
         }
 
     def _mask(self, text: str) -> str:
-        from urllib.parse import urlsplit
-
         for secret in self._masked:
             text = text.replace(secret, "***")
         for targets in self._notify.values():
             for target in targets:
                 if isinstance(target, str):
-                    parts = urlsplit(target)
-                    for part in (target, f"{parts.path}?{parts.query}" if parts.query else "", parts.path):
+                    _, _, rest = target.partition("://")
+                    host, slash, path = rest.partition("/")
+                    secret = host.rpartition("@")[0] if target.startswith(WEB) else rest
+                    for part in (target, secret, slash + path, (slash + path).partition("?")[0]):
                         if len(part) > 1:
                             text = text.replace(part, "/***")
         return text
@@ -166,11 +168,10 @@ class Notifier:
 
 
 def _shown(target: Target) -> str:
-    from urllib.parse import urlsplit
-
     if isinstance(target, str):
-        parts = urlsplit(target)
-        return f"{parts.scheme}://{parts.hostname or '***'}"
+        scheme, _, rest = target.partition("://")
+        host = rest.partition("/")[0].rpartition("@")[2] if target.startswith(WEB) else ""
+        return f"{scheme}://{host or '***'}"
     if callable(target):
         return f"{getattr(target, '__qualname__', type(target).__qualname__)}()"
     return target[0]
@@ -200,7 +201,7 @@ def send(target: Target, message: Mapping[str, Any]) -> None:
         if done.returncode:
             said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
             raise RuntimeError(f"exit code {done.returncode}{f': {said}' if said else ''}")
-    elif target.startswith(("http://", "https://")):
+    elif target.startswith(WEB):
         import requests
 
         requests.post(target, json={"text": message["text"]}, timeout=SECONDS).raise_for_status()
@@ -213,6 +214,11 @@ def _apprise(target: str, text: str) -> None:
         import apprise
     except ImportError:
         raise RuntimeError("it needs apprise: pip install 'miniduct[notify]'") from None
-    sender = apprise.Apprise()
-    if not sender.add(target) or not sender.notify(body=text):
-        raise RuntimeError("apprise could not send it")
+    log = logging.getLogger("apprise")  # it would tell addresses with their secrets
+    disabled, log.disabled = log.disabled, True
+    try:
+        sender = apprise.Apprise()
+        if not sender.add(target) or not sender.notify(body=text):
+            raise RuntimeError("apprise could not send it")
+    finally:
+        log.disabled = disabled

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import StoreError
 from .judging import PLANNED, planned
-from .keys import GS, HTTP, base_name, is_remote
+from .keys import GS, HTTP, VALUES, base_name, is_remote
 from .model import FINGERPRINT_SIZE, Check, Stamp
 from .plan.patterns import glob
 from .stores.local import refused
@@ -491,7 +491,7 @@ class Publisher:
         kept = []
         job = judged.job
         for each in made:
-            if each.key in links:
+            if each.key in links or each.key.startswith(VALUES):
                 continue
             number = self._number(job, each.key)
             stamp = self._store.stat(each.key)

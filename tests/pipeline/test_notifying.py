@@ -66,7 +66,7 @@ def test_a_failing_webhook_is_told_without_its_path_and_fails_nothing(httpserver
     httpserver.expect_request("/services/SECRET").respond_with_data("no", status=500)
     told = run({"success": httpserver.url_for("/services/SECRET")}, good=True)
     (warned,) = [each for each in told if isinstance(each, ev.Warned)]
-    assert warned.text.startswith("a notification failed: http://localhost: 500")
+    assert warned.text.startswith(f"a notification failed: http://localhost:{httpserver.port}: 500")
     assert "SECRET" not in warned.text
 
 
@@ -94,3 +94,21 @@ def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_no_target_is_refused_at_once(notify: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="notify"):
         PipelineBuilder("demo", notify=notify)
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["json://[::bad/x", "http://[::1/x", "pbul://hiddenkey", "slack://hiddenkey/hiddenpath", "po://u@hiddenkey"],
+)
+def test_an_address_of_any_kind_fails_nothing_and_shows_no_secret(target: str) -> None:
+    told = run({"success": target}, good=True)
+    (warned,) = [event for event in told if isinstance(event, ev.Warned)]
+    assert warned.text.startswith("a notification failed: ")
+    assert "hidden" not in str(warned)
+
+
+def test_a_callable_that_exits_fails_nothing() -> None:
+    def leave(message: Any) -> None:  # noqa: ARG001
+        raise SystemExit(3)
+
+    assert isinstance(run({"success": leave}, good=True)[-1], ev.Warned)

@@ -20,6 +20,7 @@ from ..errors import EXIT_INTERRUPTED, DuctError, Mistake, PlanError, UsageError
 from ..keys import HTTP, VALUES, bucket_and_name, is_remote, secret_in
 from ..model import Body, Check, Location, Project, Run, Slot, Step
 from ..notifying import Notifier, checked
+from ..plan.select import needed
 from ..runners.command import compile_command
 from ..runners.threads import HERE
 from ..workspace import Where, open_workspace
@@ -42,6 +43,31 @@ _OPEN = re.compile(r"[*?\[{]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _ONE = threading.Lock()
 """A run stands in its project's folder, and so does the whole process: one run at a time."""
+
+
+_WHERE = threading.Lock()
+_left: str | None = None
+"""Where the process stood before the run that is going on."""
+
+
+def _here() -> str:
+    """The current folder, also while a run of another thread has left it."""
+    with _WHERE:
+        return _left or os.getcwd()
+
+
+def _leave() -> None:
+    global _left
+    with _WHERE:
+        _left = os.getcwd()
+
+
+def _return() -> None:
+    global _left
+    with _WHERE:
+        if _left is not None:
+            os.chdir(_left)
+        _left = None
 
 
 class PipelineBuilder:
@@ -75,6 +101,7 @@ class PipelineBuilder:
         self._stores = dict(stores or {})
         self._notify = checked(notify)
         self._steps: dict[str, BaseStep] = {}
+        # Of one run; whoever holds its results may read its values when the next one has begun.
         self._held: dict[str, Any] = {}
         self._raised: dict[str, BaseException] = {}
 
@@ -148,21 +175,21 @@ class PipelineBuilder:
         callbacks = [on_event] if callable(on_event) else list(on_event)
         show = _in_notebook() if progress is None else progress
         teller = Teller(callbacks, print if show else None)
-        where = Where(os.path.abspath(self._root or os.getcwd()), f"{self._name}", self._name, source=self)
+        root = os.path.join(_here(), self._root or "")
+        where = Where(os.path.abspath(root), f"{self._name}", self._name, source=self)
         options = engine.Options(targets=targets, jobs=jobs, keep_going=keep_going, force=force)
         with _ONE:
-            before = os.getcwd()
             try:
+                _leave()
                 os.makedirs(where.root, exist_ok=True)
-                self._raised.clear()
                 began = time.monotonic()
                 with _uncollected() as collect, open_workspace(where, write=True, tell=teller.tell, mend=True) as space:
                     collect()
                     builder = engine.Builder(space, options, self.notifier(teller, where.state), began)
                     code = builder.build()
-                    results = self._results(space, teller, builder.unreached)
+                    results = self._results(space, teller, builder)
             finally:
-                os.chdir(before)
+                _return()
         if code == EXIT_INTERRUPTED:
             raise KeyboardInterrupt
         if code and raise_on_error:
@@ -173,13 +200,18 @@ class PipelineBuilder:
             raise error from next((self._raised[name] for name in failed if name in self._raised), None)
         return results
 
-    def _results(self, space: Workspace, teller: Teller, unreached: set[int]) -> Results:
+    def _results(self, space: Workspace, teller: Teller, builder: engine.Builder) -> Results:
         plan, contents = space.plan, space.contents
         numbers = {step.name: number for number, step in enumerate(plan.steps)}
-        for job in unreached:
+        if builder.selection.jobs is not None:
+            asked = {plan.step_of(job) for job in needed(plan, range(plan.jobs), builder.selection)}
+            for number, each in enumerate(plan.steps):
+                if number not in asked:
+                    teller.result(each.name).note(NOT_RUN)
+        for job in builder.unreached:
             teller.result(plan.steps[plan.step_of(job)].name).note(NOT_RUN)
         root = space.where.root
-        raised = dict(self._raised)
+        raised, held = self._raised, self._held
 
         def make(step: BaseStep) -> StepResult:
             found = teller.told.get(step.name) or StepResult(step.name)
@@ -189,7 +221,7 @@ class PipelineBuilder:
             if step.makes_value:
                 path = os.path.join(root, plan.names[keys[0]])
                 expected = contents.fingerprint(keys[0], Check.CONTENT) if path else None
-                found._read = lambda: values.read(path, self._held, expected)
+                found._read = lambda: values.read(path, held, expected)
             else:
                 found.paths = tuple(plan.names[key] for key in keys)
             return found
@@ -202,6 +234,7 @@ class PipelineBuilder:
         """The pipeline as the engine knows it. PlanError with all mistakes of the first kind found."""
         if not self._steps:
             raise UsageError(f'pipeline "{self._name}" has no steps', hint="add_step adds one")
+        self._held, self._raised = {}, {}
         _Checks(self).check()
         places: dict[str, str] = {}
         steps = tuple(self._step(step, root, places) for step in self._steps.values())
@@ -337,7 +370,8 @@ class PipelineBuilder:
             try:
                 return calling.perform(function, merge, recipe, work, held)
             except BaseException as error:
-                raised[name] = error
+                if not HERE.attempt.asked:  # else it is ours, or too late
+                    raised[name] = error
                 raise
 
         return Body(call, label)
@@ -577,6 +611,7 @@ def load(path: str) -> PipelineBuilder:
     if folder not in sys.path:
         sys.path.insert(0, folder)
     sys.modules[spec.name] = module
+    values.script(own)
     try:
         spec.loader.exec_module(module)
     except DuctError:

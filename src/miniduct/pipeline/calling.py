@@ -5,6 +5,7 @@ A recipe says how; it is plain data, so that a worker process can be given one. 
 
 from __future__ import annotations
 
+import copy
 import inspect
 import types
 from collections.abc import Mapping, Sequence
@@ -147,8 +148,20 @@ def _output(kind: str, slots: list[Sequence[str]], held: MutableMapping[str, Any
     return paths if kind == "paths" else None
 
 
+def _copied(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Each job's own; what cannot be copied is shared."""
+    found = {}
+    for name, value in params.items():
+        try:
+            found[name] = copy.deepcopy(value)
+        except Exception:  # whatever the user's classes do
+            found[name] = value
+    return found
+
+
 def _given(recipe: Recipe, work: Work) -> dict[str, Any]:
-    found: dict[str, Any] = {**recipe.params, **work.values, "params": dict(recipe.params)}
+    params = _copied(recipe.params)
+    found: dict[str, Any] = {**params, **work.values, "params": params}
     for name, names, slots in (
         ("inputs", recipe.input_names, work.inputs[: recipe.own]),
         ("targets", recipe.target_names, () if recipe.makes_value else work.targets),
@@ -177,8 +190,10 @@ def remote(
 ) -> None:
     """What a worker process calls: `function` is "module:name"."""
     from ..model import Work
+    from .values import script
 
     module, _, name = function.partition(":")
+    script(module)
     found: Any = import_module(module)
     for part in name.split("."):
         found = getattr(found, part)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import events as ev
 from ..reporters.words import job_text, reasons_text
+from ..text import shown
 from .results import DONE, FAILED, INTERRUPTED, SKIPPED, UP_TO_DATE, StepResult
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class Teller:
         for callback in self._callbacks:
             callback(event)
         if self._progress is not None and isinstance(event, (ev.JobEnded, ev.JobSkipped, ev.JobRetried, ev.Warned)):
-            self._progress(_text(event))
+            reason = self.result(event.job.step).reason if isinstance(event, ev.JobEnded) else ""
+            self._progress(_text(event) + (f" ({reason})" if reason else ""))
 
     def tick(self) -> None:
         """Nothing is drawn."""
@@ -100,6 +102,8 @@ def _text(event: Event) -> str:
         return f"{name}: up to date"
     if isinstance(event, ev.Warned):
         return event.text
+    if isinstance(event, ev.Kept):
+        return f"{shown(event.key)} was edited: a copy is kept in {shown(event.path)}"
     if isinstance(event, ev.BuildStarted):
         return f"{event.jobs} jobs, at most {event.affected} to run"
     if isinstance(event, ev.BuildEnded):

@@ -2,6 +2,8 @@
 
 A value is written and read as a stream: a large one is never in the memory twice. One that cannot be pickled is held in this process, where its step
 says that it need not be kept; the file then names it.
+
+A class of the pipeline's own file is `__main__.Name` where that file is the program, `file.Name` where it is loaded: each is found as the other.
 """
 
 from __future__ import annotations
@@ -10,8 +12,10 @@ import io
 import mmap
 import os
 import pickle
+import sys
 import uuid
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from blake3 import blake3
 
@@ -22,6 +26,31 @@ if TYPE_CHECKING:
 
 DIGEST = 32
 SMALL = 1 << 20
+
+
+_script: str | None = None
+"""The module that the pipeline's file was loaded as, where it is not the program."""
+
+
+def script(module: str) -> None:
+    """The pipeline's file was loaded as this module: there is what a value means by `__main__`."""
+    global _script
+    _script = module
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "__main__":
+            module = _script or module
+        elif module not in sys.modules and _program() == module:
+            module = "__main__"
+        return super().find_class(module, name)
+
+
+def _program() -> str | None:
+    """What the program's file would be called as a module."""
+    path = getattr(sys.modules.get("__main__"), "__file__", None)
+    return os.path.splitext(os.path.basename(path))[0] if path else None
 
 
 class Held(NamedTuple):
@@ -73,7 +102,7 @@ def _write(path: str, value: object) -> bytes:
 def read(path: str, held: MutableMapping[str, Any] | None = None, expected: bytes | None = None) -> Any:
     """The value in the file; its own copy each time. `expected` is the digest of the whole file.
 
-    StoreError where the file is damaged, is not the expected one, or names a value that this process does not hold.
+    StoreError where the file is damaged, is not the expected one, names what is there no more, or a value that this process does not hold.
     """
     try:
         file = open(path, "rb", buffering=0)  # noqa: SIM115
@@ -84,17 +113,38 @@ def read(path: str, held: MutableMapping[str, Any] | None = None, expected: byte
         if size <= SMALL:
             data = file.read(size)
             _check(path, data, expected)
-            value = pickle.loads(memoryview(data)[:-DIGEST])
+            value = _load(path, io.BytesIO(memoryview(data)[:-DIGEST]))
         else:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
                 _check(path, mapped, expected)
             with io.BufferedReader(file) as buffered:
-                value = pickle.load(buffered)
+                value = _load(path, buffered)
     if isinstance(value, Held):
         if held is None or value.token not in held:
             raise StoreError(f'the value in "{path}" was not kept: its step says cache=False')
-        return held[value.token]
+        found = held[value.token]
+        if isinstance(found, Iterator):
+            held[value.token] = _Spent()
+        elif isinstance(found, _Spent):
+            raise StoreError(
+                f'the value in "{path}" is an iterator, which only its first reader gets',
+                hint="let the step return a list",
+            )
+        return found
     return value
+
+
+class _Spent:
+    """Stands for an iterator that a reader was given."""
+
+
+def _load(path: str, file: IO[bytes]) -> Any:
+    try:
+        return _Unpickler(file).load()
+    except (AttributeError, ImportError) as error:
+        raise StoreError(
+            f'the value in "{path}" cannot be read: {error}', hint="run its step again, by force where nothing else did"
+        ) from error
 
 
 def _check(path: str, data: bytes | mmap.mmap, expected: bytes | None) -> None:
