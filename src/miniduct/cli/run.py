@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import EXIT_BUG, EXIT_OK, DuctError, DuctfileError
 from ..reporters.screen import BOLD, RED, Paint, wants_colour
+from ..text import count
 from .arguments import parse, parser_for
 from .session import Session
 from .verbs import VERBS, overview
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from .arguments import Call
 
+MOST_MISTAKES = 20
+"""Mistakes told on a screen; `--json` has them all."""
 _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """What the machine lacks is no bug of ours."""
 
@@ -94,6 +97,9 @@ def tell_error(error: DuctError, *, json: bool) -> int:
     paint = Paint(wants_colour("auto", sys.stderr, os.environ))
     texts = [str(each) for each in error.mistakes] if isinstance(error, DuctfileError) else [str(error)]
     told = []
+    more = len(texts) - MOST_MISTAKES
+    if more > 1:
+        texts[MOST_MISTAKES:] = [f"and {count(more, 'more mistake')}"]
     for text in texts:
         first, newline, rest = text.partition("\n")
         told.append(f"duct: {paint(first, RED, BOLD)}{newline}{rest}\n")

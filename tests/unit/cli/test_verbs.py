@@ -127,6 +127,14 @@ def test_mistakes_are_told_together(engine: Engine, duct: Printed) -> None:
     assert duct.err == "duct: Ductfile:3: one\n   3 | ab = 1\n     | ^^\n  try\n\nduct: Ductfile:5: two\n"
 
 
+def test_of_very_many_mistakes_the_first_are_told(engine: Engine, duct: Printed) -> None:
+    engine.error = DuctfileError([Mistake("Ductfile", line, "no") for line in range(1, 1501)])
+    assert duct("status", "--json").code == 2
+    assert duct.err.count("no\n") == 20
+    assert duct.err.endswith("duct: Ductfile:20: no\n\nduct: and 1,480 more mistakes\n")
+    assert len(duct.lines[0]["mistakes"]) == 1500
+
+
 def test_errors_are_json_as_well_where_asked_for(engine: Engine, duct: Printed) -> None:
     engine.error = JobFailed("broken", facts=["a"])
     assert duct("status", "--json").code == 1
