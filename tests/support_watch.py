@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 class Watching:
     """A running watch: what it said so far, and its end."""
 
-    def __init__(self, box: Sandbox, *args: str, without_rights: bool = False) -> None:
+    def __init__(self, box: Sandbox, *args: str, without_rights: bool = False, waits: bool = True) -> None:
         self.box = box
         self.path = os.path.join(box.home, "watch.log")
         self.process: subprocess.Popen[bytes] = box.start(
             "watch", *args, output=self.path, without_rights=without_rights
         )
         self.seen = 0
-        self.says("watching: ")
+        if waits:
+            self.says("watching: ")
 
     @property
     def text(self) -> str:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .events import Event, Reporter
     from .judging import Judged
     from .launching import Attempt
+    from .plan.columns import Plan
     from .publishing import Made
     from .rebuilder import Reason
     from .runners.base import Runner
@@ -95,11 +96,11 @@ class Totals:
 
 
 def build(
-    where: Where, options: Options, reporter: Reporter, *, listen: Callable[[Interrupts], None] = lambda _: None
+    where: Where, options: Options, reporter: Reporter, *, listen: Callable[[Interrupts, Plan], None] = lambda *_: None
 ) -> int:
     """Bring the targets up to date (or tell what would be done); the exit code. DuctError where nothing can be done at all.
 
-    `listen` is given what can ask the build to end, before the first job starts.
+    `listen` is given what can ask the build to end, and the plan, before the first job starts.
     """
     began = time.monotonic()
     if options.dry_run:
@@ -182,7 +183,7 @@ class Builder:
         options: Options,
         reporter: Reporter,
         began: float,
-        listen: Callable[[Interrupts], None] = lambda _: None,
+        listen: Callable[[Interrupts, Plan], None] = lambda *_: None,
     ) -> None:
         self._listen = listen
         self._space = space
@@ -217,7 +218,7 @@ class Builder:
             gc.freeze()  # the plan is not looked through again and again while jobs run
             try:
                 with Interrupts(runner.wake) as interrupts:
-                    self._listen(interrupts)
+                    self._listen(interrupts, space.plan)
                     interrupted = self._rounds(ahead, jobs, run, runner, interrupts)
             finally:
                 gc.unfreeze()

@@ -39,7 +39,8 @@ class Inotify:
             raise OSError(f"no inotify: {error}") from None
         if self.fd < 0:
             raise OSError(self._errno(), os.strerror(self._errno()))
-        self._folders: dict[int, str] = {}
+        self._folders: dict[int, dict[str, None]] = {}
+        """All names of each folder."""
         self._watches: dict[str, int] = {}
 
     @property
@@ -48,22 +49,27 @@ class Inotify:
         return list(self._watches)
 
     def add(self, folder: str, mask: int = EVERYTHING) -> None:
-        """Watch what lies directly in a folder ("" is the working one). OSError where it cannot be."""
+        """Watch what lies directly in a folder ("" is the working one), the one that has this name now. OSError where it cannot be."""
         watch = self._libc.inotify_add_watch(self.fd, os.fsencode(folder or "."), mask)
+        if watch != self._watches.get(folder):
+            self.remove(folder)
         if watch < 0:
             raise OSError(self._errno(), os.strerror(self._errno()), folder)
-        self._folders[watch] = folder
+        self._folders.setdefault(watch, {})[folder] = None
         self._watches[folder] = watch
 
     def remove(self, folder: str) -> None:
         """Watch it no longer."""
         watch = self._watches.pop(folder, None)
-        if watch is not None:
-            self._folders.pop(watch, None)
+        names = self._folders.get(watch, {}) if watch is not None else {}
+        names.pop(folder, None)
+        if watch is not None and not names and self._folders.pop(watch, None) is not None:
             self._libc.inotify_rm_watch(self.fd, watch)
 
     def read(self) -> Iterator[Change]:
-        """What happened since the last time: all of it that had happened before this was called. A folder that is gone is forgotten."""
+        """What happened since the last time, under each name of its folder: all of it that had happened before this was called. A folder that is
+        gone is forgotten.
+        """
         while self.fd >= 0:
             try:
                 data = os.read(self.fd, 1 << 20)
@@ -78,14 +84,12 @@ class Inotify:
                 if mask & OVERFLOW:
                     yield Change("", mask)
                     continue
-                folder = self._folders.get(watch)
-                if folder is None:
-                    continue
-                if mask & IGNORED:
-                    del self._folders[watch]
-                    if self._watches.get(folder) == watch:
+                for folder in list(self._folders.get(watch, ())):
+                    if mask & IGNORED:
                         del self._watches[folder]
-                yield Change(f"{folder}/{name}" if folder and name else name or folder, mask)
+                    yield Change(f"{folder}/{name}" if folder and name else name or folder, mask)
+                if mask & IGNORED:
+                    self._folders.pop(watch, None)
 
     def close(self) -> None:
         """Give the queue back."""

@@ -56,6 +56,11 @@ class Evidence:
         """When all keys are to be looked at again (monotonic seconds): in case of doubt soon, but for less than a hundredth of the time."""
         return self._since + (SWEEP if self.held else min(max(1.0, self._keys * SPACING), SWEEP))
 
+    @property
+    def blind(self) -> bool:
+        """Are there keys of which the kernel does not tell?"""
+        return bool(self._fixed)
+
     def touch(self, path: str) -> None:
         """The kernel told of a change at this path."""
         number = self._numbers.get(path)

@@ -19,7 +19,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from . import events as ev
@@ -40,16 +40,19 @@ from .inotify import (
 )
 from .interrupts import Interrupts
 from .lock import Lock
+from .plan.patterns import key_pattern
 from .text import count, duration, shown
-from .trace.check import check, keep, kept, stamp_of
+from .trace.check import AGED, check, keep, kept, stamp_of
 from .vouching import OWN, Evidence, Mounts, Server, has_other_names
 from .workspace import make_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from .build import Options
     from .events import Event, Reporter
+    from .plan.columns import Plan
+    from .plan.patterns import Pattern
     from .trace.check import FourStamp
     from .trace.snapshot import Snapshot
     from .vouching import Asker
@@ -57,6 +60,10 @@ if TYPE_CHECKING:
 
 POLL = 2.0
 """Seconds between two looks, where nobody tells of changes."""
+PAUSE = 0.1
+"""Seconds between two looks at whether another process has ended."""
+LONGEST_RETRY = 60.0
+"""Seconds after which, at the latest, steps that were wrong are read again though nothing was told of."""
 LONGEST_WAIT = 100
 """Times `settle` after which what changed is built, though other changes go on and on."""
 LONGEST_WRITE = 10.0
@@ -127,12 +134,12 @@ class Watch:
         self._listed: set[str] = set()
         self._folders: set[str] = set()
         self._files: set[str] = {where.ductfile}
-        self._made: set[str] = set()
-        """The keys that jobs make: where `restart` has to know them."""
+        self._unsure = False
+        """May a folder that is watched be another one than the one of this name?"""
         self._valid: tuple[float, float] | None = None
         """Between which times the plan holds, where time alone makes something stale (seconds since the epoch)."""
-        self._began = 0.0
-        """When the last build did (seconds since the epoch)."""
+        self._look_at: float | None = None
+        """When to look at keys of which the kernel does not tell, where there are any."""
         self._ask_at: float | None = None
         """When the remote keys are to be asked about again, where there are any."""
         self._wake = -1
@@ -143,7 +150,15 @@ class Watch:
         """Where the kernel tells of everything that happens to the project's files."""
         self._mounts: Mounts | None = None
         self._server = Server(where.state)
-        self._broken = False
+        self._run = 0
+        """The number of the last build of this watch that ran a job."""
+        self._broken: str | None = None
+        """What was wrong with the files of steps, where the last build could not even begin."""
+        self._retries = 0
+        """Builds in a row that could not, though nothing was told of."""
+        self._suspects: set[str] = set()
+        """The files that were wrong."""
+        self._ends: Interrupts | None = None
         self._before: frozenset[Difference] = frozenset()
         """What was different when the last build was begun."""
         self._remains: frozenset[Difference] = frozenset()
@@ -163,6 +178,7 @@ class Watch:
         os.set_blocking(write, False)
         lock = Lock(f"{self._where.state}/watch.lock")
         with lock, Interrupts(lambda: _wake(write)) as ends:
+            self._ends = ends
             try:
                 lock.acquire(wait=False, on_wait=lambda _: None)
             except BuildRunning as error:
@@ -187,6 +203,7 @@ class Watch:
         told = False
         while code != EXIT_INTERRUPTED and not ends.count:
             code = self._catch_up(ends)
+            self._plan_look(0.0)
             if code == EXIT_INTERRUPTED or ends.count:
                 return
             if not told:
@@ -205,20 +222,22 @@ class Watch:
         """Watch what the last build read, and build what changed before that was watched, until a build changes nothing about it."""
         code, before = EXIT_OK, self._remains
         while True:
-            if self._queue is not None and not self._broken:
+            if self._queue is not None and self._broken is None:
                 # What the build itself did; whatever else it was, the check below finds. After one that could not even begin, nothing would.
                 self._relevant(set())
             self._renew()
-            if self._broken:
+            if self._broken is not None:
                 self._remains = self._before  # as it was then: it may have been mended since
+                self._again_at = time.monotonic() + min(POLL * 2**self._retries, LONGEST_RETRY)
                 return code
             left = self._differences()
             new = left - before
             self._unrest = {each.what: self._unrest.get(each.what, 0) + 1 for each in new}
             before = self._before = left
-            if new and min(self._unrest.values()) > 1:
+            is_restless = bool(new) and min(self._unrest.values()) > 1
+            if is_restless:
                 self._rest()
-            if not new or self._again_at is not None or ends.count:
+            if not new or is_restless or ends.count:
                 self._remains = left
                 return code
             code = self._build()
@@ -240,7 +259,8 @@ class Watch:
         left = self._before = self._differences()
         folders = {os.path.dirname(path) for path in self._touched}
         touched = self._touched | folders | {f"{folder}/" for folder in folders}
-        if self._is_time() or not left <= self._remains or any(each.what in touched for each in left):
+        mended = self._broken is not None and bool(touched)
+        if mended or self._is_time() or not left <= self._remains or any(each.what in touched for each in left):
             return self._build()
         return EXIT_OK
 
@@ -248,7 +268,7 @@ class Watch:
         """The exit code of a build; a mistake in the Ductfile is told, and the last good one stays watched."""
         changed: Counter[str] = Counter()
         while True:
-            spared = self._made | {path for path, times in changed.items() if times >= MOST_RESTARTS}
+            spared = {path for path, times in changed.items() if times >= MOST_RESTARTS}
             with Restart(self._queue if self._settings.restart else None, self._relevant, spared) as again:
                 code = self._build_once(again, first=first)
             if not again.asked:
@@ -258,26 +278,58 @@ class Watch:
             if select.select([self._wake], [], [], self._settings.settle)[0]:
                 return EXIT_INTERRUPTED
 
-    def _build_once(self, again: Restart, *, first: bool) -> int:
+    def _build_once(self, restart: Restart, *, first: bool) -> int:
         reporter = self._reporter()
         quiet = WhenItMatters(reporter, matters=first)
-        self._broken, self._moved, self._again_at = False, (), None
-        self._began = time.time()
+        told, self._broken = self._broken, None
+        self._moved, self._again_at = (), None
+
+        def listen(interrupts: Interrupts, plan: Plan) -> None:
+            if self._ends is not None and self._ends.count:
+                interrupts.ask()  # the signal came while the build was planned
+            restart.listen(interrupts, plan)
+
         try:
-            code = build(self._where, self._options, quiet, listen=again.listen)
+            if not self._is_free(quiet):
+                return EXIT_INTERRUPTED
+            code = build(self._where, self._options, quiet, listen=listen)
         except DuctError as error:
-            self._broken = True
-            self._tell(error)
+            self._broken = str(error)
+            self._suspects = {mistake.file for mistake in getattr(error, "mistakes", ())}
+            again = self._broken == told and not self._touched and not first
+            self._retries = self._retries + 1 if again else 0
+            if not again:
+                self._tell(error)
             return error.exit_code
         finally:
             reporter.close()
             gc.collect()  # a build leaves circles behind, and the next one may be a long time off
-        self._moved = quiet.moved
-        if code == EXIT_OK and self._settings.then is not None and quiet.matters:
-            done = subprocess.run(self._settings.then, shell=True, check=False)
-            if done.returncode:
-                self._say(f"the command of --exec-on-success failed with exit code {done.returncode}")
+        self._moved, self._run, self._suspects = quiet.moved, quiet.run or self._run, set()
+        if code == EXIT_OK and self._settings.then is not None and quiet.ran:
+            self._run_then(self._settings.then)
         return code
+
+    def _is_free(self, reporter: Reporter) -> bool:
+        """Wait until no other build of the project runs; False where a signal came first."""
+        lock, told = Lock(f"{self._where.state}/lock"), False
+        while (holder := lock.holder()) is not None:
+            if not told:
+                reporter.tell(ev.Waiting(holder))
+            told = True
+            if select.select([self._wake], [], [], PAUSE)[0]:
+                return False
+        return True
+
+    def _run_then(self, command: str) -> None:
+        """The user's command, which a signal ends."""
+        process = subprocess.Popen(command, shell=True)
+        while process.poll() is None:
+            if select.select([self._wake], [], [], PAUSE)[0]:
+                process.terminate()
+                process.wait()
+                return
+        if process.returncode:
+            self._say(f"the command of --exec-on-success failed with exit code {process.returncode}")
 
     # -- what is there ------------------------------------------------------------------------------------------------------------------
 
@@ -285,6 +337,8 @@ class Watch:
         """What is not as the last build left it; jobs that were stale even then are not among it."""
         where = self._where
         today = time.strftime("%Y-%m-%d")
+        if self._unsure:
+            self._watch(self._folders)
         watched = self._queue.folders if self._queue is not None else []
         looked: list[Sequence[int] | None] = []
 
@@ -307,8 +361,10 @@ class Watch:
         if checked.changed:
             names = snapshot.names
             found += [Difference(names[key], stamp_of(names[key])) for key in checked.changed]
-        if checked.why_unknown is not None:
+        if checked.why_unknown not in (None, AGED):  # ages are `_is_time`'s
             found += [Difference(path, stamp_of(path)) for path in self._files]
+        if header["dirty"] and header["run"] != self._run:
+            found.append(Difference("what another command left", (header["run"], 0, 0, 0)))
         found += [Difference(key, stamp_of(key)) for key in self._moved]
         return frozenset(found)
 
@@ -317,7 +373,7 @@ class Watch:
         from .trace.snapshot import read
 
         snapshot = read(f"{self._where.state}/snapshot")
-        before, self._valid, self._ask_at = self._valid, None, None
+        before, self._valid, self._ask_at, self._look_at = self._valid, None, None, None
         if snapshot is not None:
             try:
                 header, names = snapshot.header, snapshot.names
@@ -331,29 +387,40 @@ class Watch:
                 self._files = {self._where.ductfile, *(path for path, _ in header["files"])}
                 end = _first_end(header)
                 valid = (header["saved"], end) if end is not None else None
-                # What was over when the build began was built, or fails; what the build itself left may have become so since.
-                if valid is not None and (not _is_over(valid) or (valid != before and self._began < valid[1])):
+                # Where the state could not be written, what is over has been built all the same.
+                if self._broken is None and not (valid == before and _is_over(valid)):
                     self._valid = valid
                 self._ask_at = time.monotonic() + self._settings.remote_poll if header["remote"] else None
-                if self._settings.restart:
-                    self._made = set(_made(self._where))
+        self._files |= self._suspects
         if self._queue is None:
             return
         wanted = {os.path.dirname(name.rstrip("/")) for name in self._names}
         wanted |= {name.rstrip("/") for name in self._names if name.endswith("/")}
         wanted |= self._listed | {os.path.dirname(path) for path in self._files}
         self._folders = _with_those_above(wanted)
-        queue = self._queue
-        for folder in set(queue.folders) - self._folders:
-            queue.remove(folder)
+        for folder in set(self._queue.folders) - self._folders:
+            self._queue.remove(folder)
+        self._watch(self._folders if self._unsure else self._folders.difference(self._queue.folders))
+
+    def _watch(self, folders: Collection[str]) -> None:
+        """Have the kernel tell of these folders."""
+        self._unsure = False
+        if self._queue is None:
+            return
         try:
-            for folder in self._folders.difference(queue.folders):
+            for folder in folders:
                 try:
-                    queue.add(folder)
+                    self._queue.add(folder)
                 except (FileNotFoundError, NotADirectoryError, PermissionError):
                     continue  # its coming is told by the folder above it
         except OSError as error:
             self._give_up_events(f"the system watches no more folders ({error.strerror})")
+
+    def _plan_look(self, took: float) -> None:
+        """Trees, links, files with several names: look at them now and then, for less than a hundredth of the time."""
+        blind = self._queue is not None and (self._evidence is None or self._evidence.blind)
+        blind = blind or any(os.path.realpath(path) != os.path.abspath(path) for path in self._files)
+        self._look_at = time.monotonic() + max(POLL, 100 * took) if blind else None
 
     def _open(self) -> None:
         if self._poll is not None:
@@ -427,10 +494,20 @@ class Watch:
             wait = LONGEST_WRITE if writing else self._settings.settle
             if touched and (silent >= wait or last - since >= LONGEST_WAIT * self._settings.settle):
                 return ""
-            if not touched and (self._due() or (self._poll is not None and self._settled())):
+            if not touched and (self._due() or self._finds_something()):
                 return ""
             if not touched:
                 last = time.monotonic()
+
+    def _finds_something(self) -> bool:
+        """Where nobody tells of all changes: is it time to look, and is there a new one that has settled?"""
+        if self._poll is None and (self._look_at is None or time.monotonic() < self._look_at):
+            return False
+        began = time.monotonic()
+        found = self._settled()
+        if self._poll is None:
+            self._plan_look(time.monotonic() - began)
+        return found
 
     def _pressed(self, poll: select.poll) -> str:
         """What the user wants of the watch, if anything: a letter."""
@@ -444,6 +521,7 @@ class Watch:
         """Is it time to look without a nudge: at remote keys, at what time alone makes stale, at all keys again?"""
         if self._evidence is not None and time.monotonic() >= self._evidence.due:
             self._evidence.begin_again()
+            self._unsure = True
             return True
         return self._is_time()
 
@@ -470,7 +548,8 @@ class Watch:
         ends = []
         if self._poll is not None:
             ends.append(max(last + self._poll - time.monotonic(), 0.0))
-        ends += [max(at - time.monotonic(), 0.0) for at in (self._ask_at, self._again_at) if at is not None]
+        times = (self._ask_at, self._again_at, self._look_at)
+        ends += [max(at - time.monotonic(), 0.0) for at in times if at is not None]
         if self._evidence is not None:
             ends.append(max(self._evidence.due - time.monotonic(), 0.0))
         if self._valid is not None:
@@ -488,6 +567,7 @@ class Watch:
         asker.answer(numbers, len(self._names))
 
     def _doubt(self) -> None:
+        self._unsure = True
         if self._evidence is not None:
             self._evidence.drop()
 
@@ -524,22 +604,27 @@ class Watch:
             known = path in self._names or path in self._files
             if name.startswith(".duct") and not known:
                 continue
-            if mask & MODIFY and (known or folder in self._listed):
+            if mask & MODIFY and (known or path in found or path in self._touched):
                 writing.add(path)
             if mask & (CLOSE_WRITE | NAMES):
                 writing.discard(path)
-            if known or (mask & NAMES and (folder in self._listed or f"{folder}/" in self._names)):
+            inside = f"{folder}/" in self._names
+            mends = self._broken is not None and mask & (NAMES | CLOSE_WRITE)
+            if known or inside or mends or (mask & NAMES and folder in self._listed):
                 found.add(path)
         return found
 
 
 class Restart:
-    """Reads the queue while a build runs, and asks the build to end where anything changes but what is `spared`. Without a queue, it does nothing."""
+    """Reads the queue while a build runs, and asks the build to end where anything changes but what jobs make, and what is `spared`. Without a
+    queue, it does nothing.
+    """
 
     def __init__(self, queue: Inotify | None, relevant: Callable[[set[str]], set[str]], spared: set[str]) -> None:
         self._queue = queue
         self._relevant = relevant
         self._spared = spared
+        self._members: list[Pattern] = []
         self.touched: set[str] = set()
         self._interrupts: Interrupts | None = None
         self._over = threading.Event()
@@ -550,8 +635,18 @@ class Restart:
         """Was the build asked to end by this, and by no signal?"""
         return self._interrupts is not None and self._interrupts.count > 0 and self._interrupts.first is None
 
-    def listen(self, interrupts: Interrupts) -> None:
+    def listen(self, interrupts: Interrupts, plan: Plan) -> None:
         """The build can be asked from now on; what has changed while it planned counts."""
+        if self._queue is None:
+            return
+        made = {plan.names[key].rstrip("/") for key, job in enumerate(plan.maker) if job >= 0}
+        self._spared = self._spared | made | _with_those_above({os.path.dirname(key) for key in made})
+        self._members = [
+            key_pattern(slot.text, target=True)
+            for number, step in enumerate(plan.steps)
+            for slot, dynamic in zip(step.targets, plan.target_dynamic(number))
+            if dynamic
+        ]
         self._interrupts = interrupts
         self._ask()
 
@@ -575,8 +670,11 @@ class Restart:
                 self._ask()
 
     def _ask(self) -> None:
-        if self._interrupts is not None and self.touched - self._spared:
+        if self._interrupts is not None and not all(map(self._is_made, self.touched - self._spared)):
             self._interrupts.ask()
+
+    def _is_made(self, path: str) -> bool:
+        return any(pattern.matches(path) for pattern in self._members)
 
 
 class WhenItMatters:
@@ -585,25 +683,30 @@ class WhenItMatters:
     def __init__(self, reporter: Reporter, *, matters: bool = False) -> None:
         self._reporter = reporter
         self._held: list[Event] = []
-        self.matters = matters
+        self._matters = matters
+        self.ran = False
+        self.run = 0
         self.moved: Sequence[str] = ()
 
     def tell(self, event: Event) -> None:
         """Pass it on, from the first event on that matters."""
-        if isinstance(event, ev.BuildEnded):
+        if isinstance(event, ev.BuildStarted):
+            self.run = event.run
+        elif isinstance(event, ev.BuildEnded):
             self.moved = event.moved
-        if not self.matters and isinstance(event, (ev.JobStarted, ev.JobEnded, ev.FetchStarted, ev.Kept, ev.Waiting)):
-            self.matters = True
+        self.ran = self.ran or isinstance(event, ev.JobStarted)
+        if not self._matters and isinstance(event, (ev.JobStarted, ev.JobEnded, ev.FetchStarted, ev.Kept, ev.Waiting)):
+            self._matters = True
             for held in self._held:
                 self._reporter.tell(held)
-        if self.matters:
+        if self._matters:
             self._reporter.tell(event)
         else:
             self._held.append(event)
 
     def tick(self) -> None:
         """Time goes by."""
-        if self.matters:
+        if self._matters:
             self._reporter.tick()
 
     def close(self) -> None:
@@ -628,8 +731,8 @@ def _with_those_above(folders: Iterable[str]) -> set[str]:
 
 
 def _first_end(header: dict[str, object]) -> float | None:
-    """When the snapshot is out of date by itself: a job gets too old, or a `foreach` names today."""
-    ends = [header["expires"]] if isinstance(header["expires"], (int, float)) else []
+    """When the snapshot will be out of date by itself: a job gets too old that was not so then, or a `foreach` names today."""
+    ends = [header["upcoming"]] if isinstance(header["upcoming"], (int, float)) else []
     if header["today"] is not None:
         now = time.localtime()
         ends.append(time.mktime((now.tm_year, now.tm_mon, now.tm_mday + 1, 0, 0, 1, 0, 0, -1)))
@@ -639,18 +742,6 @@ def _first_end(header: dict[str, object]) -> float | None:
 def _is_over(valid: tuple[float, float] | None) -> bool:
     """By the clock, which may have been set back as well."""
     return valid is not None and not valid[0] <= time.time() < valid[1]
-
-
-def _made(where: Where) -> list[str]:
-    """The keys that the jobs of the last build's plan make."""
-    from .workspace import open_workspace
-
-    try:
-        with open_workspace(replace(where, offline=True), write=False, tell=lambda _: None) as space:
-            plan = space.plan
-            return [plan.names[key] for key, job in enumerate(plan.maker) if job >= 0]
-    except DuctError:
-        return []
 
 
 def _file_system(folder: str) -> str:

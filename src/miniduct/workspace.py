@@ -550,9 +550,10 @@ class Workspace:
             ],
             "env": sorted(self._counted_env().items()),
             "today": self.project.today,
-            "saved": time.time(),
+            "saved": (now := time.time()),
             "run": self._last_run(),
-            "expires": self._expires(),
+            "expires": min(ends := self._ends(), default=None),
+            "upcoming": min((end for end in ends if end > now), default=None),
             "dirty": _pack(self.dirty),
             "folders": [(folder.name, folder.stamp) for folder in plan.folders],
             "remote": len(self._remote),
@@ -605,15 +606,15 @@ class Workspace:
     def _counted_env(self) -> dict[str, str | None]:
         return {name: self.environ.get(name) for step in self.project.steps for name in step.env}
 
-    def _expires(self) -> float | None:
-        """When the first good run gets too old; None where age does not matter."""
+    def _ends(self) -> list[float]:
+        """When each good run gets too old, where age matters."""
         ends = []
         plan = self.plan
         for number, step in enumerate(self.project.steps):
             if step.max_age is not None:
                 ids = [plan.job_id(job) for job in range(plan.first[number], plan.first[number + 1])]
                 ends += [trace.started + trace.seconds + step.max_age for trace in self.traces.load(ids).values()]
-        return min(ends, default=None)
+        return ends
 
     def _relist_folders(self) -> None:
         """duct's own publishing changes folders: look at those again that differ, and keep their new stamps if no other name came or went.
@@ -652,7 +653,10 @@ def open_workspace(
 
     BuildRunning, DuctfileError, PlanError, TraceError, StoreError.
     """
-    os.chdir(where.root)
+    try:
+        os.chdir(where.root)
+    except OSError as error:
+        raise StoreError(f'cannot enter the folder of the project, "{where.root}": {error.strerror}') from None
     if not write:
         project = _read(where)
         holder = Lock(f"{where.state}/lock").holder()

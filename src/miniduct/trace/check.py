@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     FourStamp = tuple[int, int, int, int]
 
+AGED = "a job's max_age is over"
 SAME, DIFFERS, UNKNOWN = "same", "differs", "unknown"
 PARALLEL = 12_000
 """Keys from which on several processes read the stamps: a fork costs about as much as 1,000 stats."""
@@ -70,14 +71,21 @@ _kept: tuple[str, str, Checked] | None = None
 def keep(state: str, checked: Checked) -> None:
     """Hand what was found on to whoever opens the project next: 200,000 stats are done once."""
     global _kept
-    _kept = os.getcwd(), state, checked
+    _kept = _where(), state, checked
+
+
+def _where() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
 
 
 def kept(state: str) -> Checked | None:
     """What was handed on for the state folder, once; None where nothing was, or where the snapshot is another one by now."""
     global _kept
     found, _kept = _kept, None
-    if found is None or found[:2] != (os.getcwd(), state):
+    if found is None or found[:2] != (_where(), state):
         return None
     checked = found[2]
     return checked if checked.snapshot is not None and checked.snapshot.is_at(f"{state}/snapshot") else None
@@ -142,7 +150,7 @@ def _why_unknown(
         return "it is another day"
     # A clock that was set back must not keep a job young.
     if header["expires"] is not None and not header["saved"] <= now < header["expires"]:
-        return "a job's max_age is over"
+        return AGED
     return None
 
 

@@ -32,6 +32,7 @@ FIELDS = frozenset(
         "saved",
         "run",
         "expires",
+        "upcoming",
         "dirty",
         "folders",
         "remote",
