@@ -284,7 +284,10 @@ class Watch:
         told, self._broken = self._broken, None
         self._moved, self._again_at = (), None
 
+        inner: list[Interrupts] = []
+
         def listen(interrupts: Interrupts, plan: Plan) -> None:
+            inner.append(interrupts)
             if self._ends is not None and self._ends.count:
                 interrupts.ask()  # the signal came while the build was planned
             restart.listen(interrupts, plan)
@@ -304,6 +307,8 @@ class Watch:
         finally:
             reporter.close()
             gc.collect()  # a build leaves circles behind, and the next one may be a long time off
+        if any(each.first is not None for each in inner):
+            return EXIT_INTERRUPTED  # also where the signal came when all was done
         self._moved, self._run, self._suspects = quiet.moved, quiet.run or self._run, set()
         if code == EXIT_OK and self._settings.then is not None and quiet.ran:
             self._run_then(self._settings.then)

@@ -238,6 +238,31 @@ def test_a_signal_ends_the_command_that_it_runs_after_builds(watching: Callable[
     assert time.monotonic() - began < 10
 
 
+LATE = """
+import os, signal
+from miniduct.interrupts import Interrupts
+leave = Interrupts.__exit__
+def late(self, *args):
+    if os.path.exists("now"):
+        os.unlink("now")
+        os.kill(os.getpid(), signal.SIGTERM)
+    leave(self, *args)
+Interrupts.__exit__ = late
+"""
+
+
+def test_a_signal_ends_it_that_comes_when_the_last_job_of_a_build_has_ended(
+    project: Sandbox, watching: Callable[..., Watching]
+) -> None:
+    project.write("late/sitecustomize.py", LATE)
+    project.env["PYTHONPATH"] = project.path("late")
+    watch = watching()
+    project.write("now")
+    project.write("raw/1.txt", "2\n")
+    assert watch.process.wait(timeout=10) == 0
+    assert project.read("all.txt") == "2\n"
+
+
 def test_that_command_does_not_run_where_nothing_was_done(project: Sandbox, watching: Callable[..., Watching]) -> None:
     project.build()
     watching("--exec-on-success", "echo >> log")
