@@ -18,6 +18,7 @@ from .checks import check, keys_of
 from .drafts import RESERVED, Draft, Scope, settings_of
 from .fill import Base, fill, is_path
 from .foreach import Today
+from .names import check_pool, pools, step_named
 from .source import Source, Spot, kind, scalar, source_of
 from .stores import stores
 from .wanted import wanted
@@ -179,13 +180,10 @@ class _Reader:
         return fill(place, written, above)
 
     def _pools(self, spot: Spot, table: object) -> None:
-        if not isinstance(table, dict):
-            spot.wrong(f"must be a table, not {kind(table)}", hint="write [pools] and below it: name = 2")
-            self.pools_broken = True
-            return
-        for name, value in table.items():
-            number = values.whole(spot.inside("pools", name), value, 1)
-            self.pools.setdefault(name, number or 1)
+        found = pools(spot, table)
+        self.pools_broken |= found is None
+        for name, number in (found or {}).items():
+            self.pools.setdefault(name, number)
 
     def _stores(self, spot: Spot, table: object, *, main: bool) -> None:
         if table is None:
@@ -363,13 +361,17 @@ class _Reader:
         return ((each.text, each.spot) for each in keys_of(draft.targets))
 
     def _finish(self, draft: Draft, by_name: Mapping[str, Draft], variables: dict[str, str]) -> Step | None:
+        certain = not self.incomplete
         refs = {
-            each.step: self._resolve(draft, each.step, each.spot, by_name)
+            each.step: step_named(draft, each.step, each.spot, by_name, certain=certain)
             for each in draft.inputs
             if each.step is not None
         }
-        after = [self._resolve(draft, name, spot, by_name) for name, spot in draft.values.get("after") or ()]
-        self._pool(draft)
+        after = [
+            step_named(draft, name, spot, by_name, certain=certain) for name, spot in draft.values.get("after") or ()
+        ]
+        if certain and not self.pools_broken:
+            check_pool(draft, self.pools)
         if self.mistakes:
             return None
         given = draft.values
@@ -423,31 +425,6 @@ class _Reader:
     def _where(self, draft: Draft) -> dict[str, str]:
         named = {name for each in keys_of(draft.inputs) for name in each.names} - set(draft.foreach)
         return {name: text for name, text in (draft.values.get("where") or {}).items() if name in named}
-
-    def _resolve(self, draft: Draft, name: str, spot: Spot, by_name: Mapping[str, Draft]) -> str | None:
-        """The full name of a step as this file calls it: its own steps come first."""
-        own = f"{draft.scope.prefix}.{name}" if draft.scope.prefix else name
-        for each in (own, name):
-            if each in by_name:
-                if by_name[each] is draft:
-                    spot.say(f"{draft.spot.subject} waits for itself")
-                return each
-        if not self.incomplete:
-            near = nearest(name, [*by_name, *(each.removeprefix(f"{draft.scope.prefix}.") for each in by_name)])
-            known = ", ".join(list(by_name)[:8])
-            spot.wrong(
-                f'names step "{name}", which does not exist',
-                hint=f'did you mean "{near[0]}"?' if near else f"steps: {known}" if len(by_name) <= 8 else None,
-            )
-        return None
-
-    def _pool(self, draft: Draft) -> None:
-        pool = draft.values.get("pool")
-        if pool is None or pool in self.pools or self.incomplete or self.pools_broken:
-            return
-        near = nearest(pool, self.pools)
-        hint = f'did you mean "{near[0]}"?' if near else f'add to [pools]: "{pool}" = 1'
-        draft.spots["pool"].wrong(f'is "{pool}", which is no pool', hint=hint)
 
     # -- the end -----------------------------------------------------------------------------------------------------------------------
 
