@@ -67,11 +67,11 @@ def test_a_step_after_an_object_is_given_a_local_path(tmp_path: Path, server: Gc
 @pytest.mark.parametrize(
     ("source", "target", "what"),
     [
-        ("https://me:secret@example.com/a", "a", "has a secret in it"),
-        ("a", "https://example.com/a", "as its target"),
-        ("gs://acme", "a", "names a bucket and no object"),
-        ("s3://acme/a", "a", "keys of this kind are not supported"),
-        ("folder/", "a", "copies one key to one key"),
+        ("https://me:secret@example.com/a", "a", "has an address with a secret in it"),
+        ("a", "https://example.com/a", "addresses of the web can only be read"),
+        ("gs://acme", "a", "it names no object"),
+        ("s3://acme/a", "a", "has a key of s3://, which is not supported"),
+        ("folder/", "a", "has one key as its inputs"),
     ],
 )
 def test_what_cannot_be_copied_is_told_before_anything_runs(

@@ -152,7 +152,7 @@ def kind(value: object) -> str:
         return "a list"
     if isinstance(value, (datetime.date, datetime.time)):
         return "a date" if type(value) is datetime.date else "a time"
-    return "a table"
+    return "a table" if isinstance(value, dict) else type(value).__name__
 
 
 def scalar(value: object) -> str | None:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import build as engine
 from ..errors import EXIT_INTERRUPTED, DuctError, Mistake, PlanError, UsageError
-from ..keys import HTTP, VALUES, bucket_and_name, is_remote, secret_in
-from ..model import Body, Check, Location, Project, Run, Slot, Step
+from ..keys import VALUES
+from ..model import Body, Check, Location, Project, Slot, Step
 from ..notifying import Notifier, checked
 from ..plan.select import needed
 from ..runners.command import compile_command
@@ -26,8 +26,9 @@ from ..runners.threads import HERE
 from ..workspace import Where, open_workspace
 from . import calling, identity, values
 from .calling import Recipe
+from .checking import Checker
 from .results import FAILED, NOT_RUN, PipelineError, Results, StepResult
-from .steps import BaseStep, CopyStep, ShellStep
+from .steps import OWN, BaseStep, CopyStep, ShellStep, own, place_of_call
 from .telling import Teller
 
 if TYPE_CHECKING:
@@ -36,11 +37,10 @@ if TYPE_CHECKING:
     from ..events import Event, Reporter
     from ..model import Work
     from ..workspace import Workspace
-    from .steps import Keys
+    from .checking import Said
 
 _NAME = re.compile(r"\w[\w.+-]*")
 _OPEN = re.compile(r"[*?\[{]")
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _ONE = threading.Lock()
 """A run stands in its project's folder, and so does the whole process: one run at a time."""
 
@@ -84,7 +84,7 @@ class PipelineBuilder:
         self,
         name: str,
         *,
-        root: str | None = None,
+        root: str | os.PathLike[str] | None = None,
         workers: str = "threads",
         pools: Mapping[str, int] | None = None,
         notify: Any = None,
@@ -94,11 +94,14 @@ class PipelineBuilder:
             raise ValueError(f"a pipeline's name has letters, digits, _ . + and - only, not {name!r}")
         if workers not in ("threads", "processes"):
             raise ValueError(f'workers is "threads" or "processes", not {workers!r}')
+        if root is not None and not isinstance(root, (str, os.PathLike)):
+            raise TypeError(f"root is the path of a folder, not {root!r}")
         self._name = name
-        self._root = root
+        self._root = None if root is None else os.fspath(root)
         self._workers = workers
-        self._pools = dict(pools or {})
-        self._stores = dict(stores or {})
+        self._pools = {} if pools is None else pools
+        self._stores = {} if stores is None else stores
+        self._place = place_of_call()
         self._notify = checked(notify)
         self._steps: dict[str, BaseStep] = {}
         # Of one run; whoever holds its results may read its values when the next one has begun.
@@ -122,20 +125,21 @@ class PipelineBuilder:
         """Add a step; returns it. TypeError, ValueError where it cannot be one of this pipeline."""
         if not isinstance(step, BaseStep):
             raise TypeError(f"add_step takes a step, not {type(step).__name__}")
-        if not hasattr(step, "_before"):
-            raise TypeError(f"{type(step).__name__}.__init__ must call super().__init__()")
-        if not _NAME.fullmatch(step.name):
-            raise ValueError(f"a step's name has letters, digits, _ . + and - only, not {step.name!r}")
-        if step._pipeline is self:
+        held = own(step)
+        if not isinstance(held.name, str) or not _NAME.fullmatch(held.name):
+            raise ValueError(
+                f"{held.place}: a step's name is a text of letters, digits, _ . + and - only, not {held.name!r}"
+            )
+        if held.pipeline is self:
             raise ValueError(f'step "{step.name}" was added already')
-        if step._pipeline is not None:
-            raise ValueError(f'step "{step.name}" belongs to the pipeline "{step._pipeline.name}" already')
+        if held.pipeline is not None:
+            raise ValueError(f'step "{step.name}" belongs to the pipeline "{held.pipeline.name}" already')
         other = self._steps.get(step.name)
         if other is not None:
             raise ValueError(
-                f'two steps are called "{step.name}": {other._place} and {step._place}; give one of them another name'
+                f'two steps are called "{step.name}": {own(other).place} and {held.place}; give one of them another name'
             )
-        step._pipeline = self
+        held.pipeline = self
         self._steps[step.name] = step
         return step
 
@@ -148,7 +152,8 @@ class PipelineBuilder:
         """The reporter, and after it the notifications of this pipeline. `state` is the state folder."""
         if not any(self._notify.values()):
             return reporter
-        secrets = {name for step in self._steps.values() for name in step._settings["secrets"]}
+        said = [own(step).said.get("secrets", ()) for step in self._steps.values()]
+        secrets = {name for names in said for name in ([names] if isinstance(names, str) else names)}
         masked = [os.environ.get(name, "") for name in secrets]
         return Notifier(reporter, self._name, self._notify, f"{state}/outcome", masked)
 
@@ -172,6 +177,7 @@ class PipelineBuilder:
         """
         if getattr(HERE, "attempt", None) is not None:
             raise UsageError("a step cannot execute a pipeline: it would wait for itself")
+        self._check_call(targets, jobs)
         callbacks = [on_event] if callable(on_event) else list(on_event)
         show = _in_notebook() if progress is None else progress
         teller = Teller(callbacks, print if show else None)
@@ -199,6 +205,19 @@ class PipelineBuilder:
             error = PipelineError(f'{steps} of pipeline "{self._name}" failed', results, lines)
             raise error from next((self._raised[name] for name in failed if name in self._raised), None)
         return results
+
+    def _check_call(self, targets: Sequence[object], jobs: object) -> None:
+        """Can the pipeline be executed so? UsageError."""
+        where = f'pipeline "{self._name}"'
+        for target in targets:
+            if not isinstance(target, str):
+                name = f'"{target.name}"' if isinstance(target, BaseStep) else None
+                hint = f"write {name}, the name of the step" if name else "execute() makes all of them"
+                raise UsageError(f"a target is a text, as on the command line, not {target!r}", where=where, hint=hint)
+        if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 0:
+            raise UsageError(f"jobs must be a whole number, 0 for the cores, not {jobs!r}", where=where)
+        if self._root is not None and os.path.exists(self._root) and not os.path.isdir(self._root):
+            raise UsageError(f'root is "{self._root}", which is no folder', where=where)
 
     def _results(self, space: Workspace, teller: Teller, builder: engine.Builder) -> Results:
         plan, contents = space.plan, space.contents
@@ -236,27 +255,29 @@ class PipelineBuilder:
             raise UsageError(f'pipeline "{self._name}" has no steps', hint="add_step adds one")
         self._held, self._raised = {}, {}
         _Checks(self).check()
+        checker = Checker(self._name, root, _main_module())
+        place = _location(self._place, root, {})
+        pools, stores = checker.pools(place, self._pools), checker.stores(place, self._stores)
         places: dict[str, str] = {}
-        steps = tuple(self._step(step, root, places) for step in self._steps.values())
-        return Project(root=root, files=(), steps=steps, pools=self._pools, stores=self._stores)
+        said = checker.steps({step: _location(own(step).place, root, places) for step in self.steps}, pools)
+        steps = tuple(self._step(step, root, said) for step in said)
+        today = checker.today.date().isoformat() if checker.today.used else None
+        return Project(root=root, files=(), steps=steps, pools=pools or {}, stores=stores, today=today)
 
-    def _step(self, step: BaseStep, root: str, places: dict[str, str]) -> Step:
-        place = _location(step._place, root, places)
-        own = _slots(step._inputs, place) if step._inputs else []
-        inputs, after = list(own), list(step._settings["after"])
+    def _step(self, step: BaseStep, root: str, said: Mapping[BaseStep, Said]) -> Step:
+        held = own(step)
+        place, own_inputs, targets, settings, known = said[step]
+        inputs, after = list(own_inputs), list(settings.get("after", ()))
         if isinstance(step, CopyStep):
-            after += [each.name for each in step._before]
+            after += [each.name for each in held.before]
             sources = []
         else:
-            sources = [self._source(each, inputs, after, place) for each in step._before]
+            sources = [self._source(each, said[each].targets, inputs, after, place) for each in held.before]
         if step.makes_value:
-            targets = [Slot(self._value_key(step), None, place)]
-        else:
-            targets = _slots(step._targets, place)
-        settings = step._settings
+            targets = (Slot(self._value_key(step), None, place),)
         if after:
             settings = {**settings, "after": tuple(dict.fromkeys(after))}
-        if not step._cache:
+        if not held.cache:
             settings = {**settings, "max_age": 0}
         made = _replaced(
             _PLAIN,
@@ -264,101 +285,66 @@ class PipelineBuilder:
             location=place,
             run_location=place,
             inputs=tuple(inputs),
-            targets=tuple(targets),
-            check=step._check_by,
+            targets=targets,
             **settings,
         )
         if isinstance(step, CopyStep):
-            return self._copying(step, made)
+            return made
         if isinstance(step, ShellStep):
-            return self._command(step, made)
+            if not known:
+                compile_command(made)
+            return made
         recipe = Recipe(
             tuple(sources),
-            len(own),
-            tuple(slot.name for slot in own),
+            len(own_inputs),
+            tuple(slot.name for slot in own_inputs),
             tuple(slot.name for slot in targets),
-            step._settings["params"],
+            made.params,
             step.makes_value,
-            step._cache,
+            held.cache,
         )
         _check_arguments(step, recipe, made)
-        return _replaced(made, code=identity.code_of(_thing(step), root), body=self._body(step, recipe, root))
+        return _replaced(made, code=identity.code_of(_thing(step), root), body=self._body(step, made, recipe, root))
 
     def _value_key(self, step: BaseStep) -> str:
         return f"{VALUES}{self._name}/{step.name}"
 
     def _source(
-        self, before: BaseStep, inputs: list[Slot], after: list[str], place: Location
+        self, before: BaseStep, slots: Sequence[Slot], inputs: list[Slot], after: list[str], place: Location
     ) -> tuple[str, str, tuple[int, ...]]:
         """What a step before gives, as further inputs: its name, the kind of its output, the slots meant."""
         if before.makes_value:
             inputs.append(Slot(self._value_key(before), None, place))
             return before.name, "value", (len(inputs) - 1,)
-        slots = _slots(before._targets, place)
         if not slots:
             after.append(before.name)
             return before.name, "nothing", ()
+        kind = "path" if len(slots) == 1 and not _OPEN.search(slots[0].text) else "paths"
         if any(_OPEN.search(slot.text) or slot.text.endswith("/") for slot in slots):
             inputs.append(Slot("", None, place, step=before.name))
-            return before.name, "paths", (len(inputs) - 1,)
+            return before.name, kind, (len(inputs) - 1,)
         at = []
         for slot in slots:
             known = next((n for n, each in enumerate(inputs) if each.text == slot.text and not each.step), None)
             if known is None:
                 inputs.append(Slot(slot.text, None, place))
             at.append(len(inputs) - 1 if known is None else known)
-        return before.name, "path" if len(slots) == 1 else "paths", tuple(at)
+        return before.name, kind, tuple(at)
 
-    @staticmethod
-    def _copying(step: CopyStep, made: Step) -> Step:
-        both = [*made.inputs, *made.targets]
-        if (
-            len(made.inputs) != 1
-            or len(made.targets) != 1
-            or any(slot.step or slot.text.endswith("/") for slot in both)
-        ):
-            raise _mistake(
-                step._place, f'step "{step.name}" copies one key to one key', "make a step for each, or use a wildcard"
-            )
-        if made.targets[0].text.startswith(HTTP):
-            raise _mistake(
-                step._place,
-                f'step "{step.name}" has {made.targets[0].text} as its target',
-                "an address can only be read",
-            )
-        return _replaced(made, copy=True, sha256=step.sha256)
-
-    def _command(self, step: ShellStep, made: Step) -> Step:
-        taken = [each.name for each in step._before if each.makes_value]
-        if taken:
-            raise _mistake(
-                step._place,
-                f'step "{step.name}" is a command, and cannot take the value of "{taken[0]}"',
-                f'give "{taken[0]}" a target file',
-            )
-        if isinstance(step.command, str):
-            run = Run(text=step.command, shell=step.shell)
-        else:
-            run = Run(argv=step.command)
-        found = _replaced(made, run=run)
-        compile_command(found)
-        return found
-
-    def _body(self, step: BaseStep, recipe: Recipe, root: str) -> Body:
+    def _body(self, step: BaseStep, made: Step, recipe: Recipe, root: str) -> Body:
         function, merge = step.function, step.merge
-        given = [name for name in ("cwd", "env_set") if step._settings[name] not in (".", "", {})]
-        if given and self._workers == "threads":
-            setting = {"cwd": "cwd", "env_set": "a table as env"}[given[0]]
+        if (made.cwd != "." or made.env_set) and self._workers == "threads":
+            setting = "cwd" if made.cwd != "." else "a table as env"
             raise _mistake(
-                step._place,
+                own(step).place,
                 f'step "{step.name}" has {setting}, which all threads of the process would share',
                 'say workers="processes", or use a ShellStep',
             )
         label = f"{identity.name_of(_thing(step))}()"
         if self._workers == "processes":
-            if not step._cache:
+            if not recipe.keeps:
                 raise _mistake(
-                    step._place,
+                    own(step).place,
                     f'step "{step.name}" says cache=False, and its value would stay in another process',
                     'say workers="threads", or leave cache as it is',
                 )
@@ -395,10 +381,9 @@ class _Fields:
     def __init__(self, step: BaseStep) -> None:
         self.__qualname__ = type(step).__qualname__
         self.kind = type(step)
-        self.fields = {key: value for key, value in vars(step).items() if key not in _BASE_FIELDS}
-
-
-_BASE_FIELDS = frozenset(vars(BaseStep(name="fields")))
+        self.fields = {key: value for key, value in vars(step).items() if key != OWN}
+        if own(step).function is not None:
+            self.fields["function"] = own(step).function
 
 
 def _replaced(step: Step, **changes: Any) -> Step:
@@ -411,15 +396,21 @@ def _replaced(step: Step, **changes: Any) -> Step:
 _PLAIN = Step("", Location("", 0))
 
 
+def _main_module() -> str | None:
+    """What the module that runs as `__main__` is called where it is imported."""
+    file = getattr(sys.modules["__main__"], "__file__", None)
+    return os.path.splitext(os.path.basename(file))[0] if file else None
+
+
 def _importable(step: BaseStep, function: Callable[..., Any], root: str) -> str:
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
     if module == "__main__":
         file = os.path.abspath(getattr(sys.modules["__main__"], "__file__", "") or "")
-        module = os.path.splitext(os.path.basename(file))[0] if os.path.dirname(file) == os.path.abspath(root) else None
-    own = getattr(function, "__self__", None) is step
-    if module is None or not name.replace(".", "_").isidentifier() or own or step.merge is not None:
+        module = _main_module() if os.path.dirname(file) == os.path.abspath(root) else None
+    method = getattr(function, "__self__", None) is step
+    if module is None or not name.replace(".", "_").isidentifier() or method or step.merge is not None:
         raise _mistake(
-            step._place,
+            own(step).place,
             f'step "{step.name}" cannot be called in another process: its function cannot be imported by name',
             'put a plain function into a module, or say workers="threads"',
         )
@@ -431,10 +422,10 @@ def _check_arguments(step: BaseStep, recipe: Recipe, made: Step) -> None:
     function = step.function
     if calling.is_async(function):
         raise _mistake(
-            step._place, f'step "{step.name}" has an async function', "call asyncio.run inside a plain function"
+            own(step).place, f'step "{step.name}" has an async function', "call asyncio.run inside a plain function"
         )
     if isinstance(step, BaseStep) and type(step).run is BaseStep.run:
-        raise _mistake(step._place, f'step "{step.name}": {type(step).__name__} does not define run', "write it")
+        raise _mistake(own(step).place, f'step "{step.name}": {type(step).__name__} does not define run', "write it")
     known = calling.takes(function)
     if known is None or step.merge is not None:
         return
@@ -442,7 +433,7 @@ def _check_arguments(step: BaseStep, recipe: Recipe, made: Step) -> None:
     if given > known.by_place and not known.rest:
         outputs = "1 step" if given == 1 else f"{given} steps"
         raise _mistake(
-            step._place,
+            own(step).place,
             f'step "{step.name}" gets the output of {outputs}, and {recipe_name(function)} takes {known.by_place} arguments',
             "use after=[…] where only the order matters",
         )
@@ -456,7 +447,7 @@ def _check_arguments(step: BaseStep, recipe: Recipe, made: Step) -> None:
     if missing:
         have = ", ".join(sorted(names | wildcards))
         raise _mistake(
-            step._place,
+            own(step).place,
             f'step "{step.name}" has nothing for the argument "{missing[0]}" of {recipe_name(function)}',
             f"it could take: {have}; or connect a step with >>",
         )
@@ -475,12 +466,12 @@ class _Checks:
     def check(self) -> None:
         steps = self._pipeline.steps
         for step in steps:
-            for before in step._before:
-                if before._pipeline is not self._pipeline:
-                    theirs = before._pipeline
+            for before in own(step).before:
+                theirs = own(before).pipeline
+                if theirs is not self._pipeline:
                     what = "was not added to it" if theirs is None else f'belongs to the pipeline "{theirs.name}"'
                     raise _mistake(
-                        before._place,
+                        own(before).place,
                         f'step "{before.name}" comes before "{step.name}" of the pipeline "{self._pipeline.name}", and {what}',
                         "add_step adds a step" if theirs is None else "make one step for each pipeline",
                     )
@@ -488,10 +479,10 @@ class _Checks:
 
     @staticmethod
     def _no_circle(steps: Sequence[BaseStep]) -> None:
-        left = {step: len(step._before) for step in steps}
+        left = {step: len(own(step).before) for step in steps}
         readers: dict[BaseStep, list[BaseStep]] = {}
         for step in steps:
-            for before in step._before:
+            for before in own(step).before:
                 readers.setdefault(before, []).append(step)
         ready = [step for step in steps if not left[step]]
         for step in ready:
@@ -506,10 +497,10 @@ class _Checks:
         step = next(each for each in steps if each in stuck)
         while step not in way:
             way.append(step)
-            step = next(each for each in step._before if each in stuck)
+            step = next(each for each in own(step).before if each in stuck)
         circle = [*way[way.index(step) :], step][::-1]
         raise _mistake(
-            step._place,
+            own(step).place,
             f"steps wait for each other: {' >> '.join(each.name for each in circle)}",
             "take one of these connections away",
         )
@@ -526,52 +517,6 @@ def _location(place: Location, root: str, places: dict[str, str]) -> Location:
         inside = place.file.startswith(root + os.sep)
         file = places[place.file] = os.path.relpath(place.file, root) if inside else place.file
     return Location(file, place.line)
-
-
-def _slots(keys: Keys, place: Location) -> list[Slot]:
-    if isinstance(keys, str):
-        return [Slot(_key(keys, place), None, place)]
-    if not isinstance(keys, (list, tuple)):
-        return [
-            _slot(text, name, place)
-            for name, listed in keys.items()  # type: ignore[union-attr]
-            for text in ([listed] if isinstance(listed, str) else listed)
-        ]
-    return [_slot(text, None, place) for text in keys]
-
-
-def _slot(text: str, name: str | None, place: Location) -> Slot:
-    if isinstance(text, str) and text.startswith("step:"):
-        return Slot("", name, place, step=text[5:])
-    return Slot(_key(text, place), name, place)
-
-
-def _key(text: Any, place: Location) -> str:
-    """The canonical key: relative to the root, a folder with its slash."""
-    if isinstance(text, os.PathLike):
-        text = os.fspath(text)
-    if not isinstance(text, str) or not text:
-        raise _mistake(place, f"a key must be a text, not {text!r}", "inputs and targets are paths")
-    if is_remote(text):
-        return _remote_key(text, place)
-    if _SCHEME.match(text):
-        raise _mistake(place, f"keys of this kind are not supported: {text}", "local files, gs:// and https:// are")
-    folder = "/" if text.endswith("/") and text.strip("/") else ""
-    return os.path.normpath(text) + folder
-
-
-def _remote_key(text: str, place: Location) -> str:
-    if text.startswith(HTTP):
-        secret = secret_in(text)
-        if secret is not None:
-            what = f'an address has a secret in it ("{secret}"), and a key is shown and stored'
-            raise _mistake(place, what, "give it as headers or query in stores={...}, from a variable")
-    elif not _OPEN.search(text):
-        try:
-            bucket_and_name(text)
-        except ValueError as error:
-            raise _mistake(place, f"{text}: {error}", "write gs://bucket/name") from None
-    return text
 
 
 @contextmanager

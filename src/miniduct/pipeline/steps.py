@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, KeysView, Mapping, Sequence, ValuesView
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from ..errors import UsageError
-from ..model import Check, Location
+from ..model import Location
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-Keys = str | Sequence[str] | Mapping[str, str | Sequence[str]]
+Path = str | os.PathLike[str]
+Keys = Path | Sequence[Path] | Mapping[str, Path | Sequence[Path]]
+Failure = type[BaseException] | int | str
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -26,6 +28,25 @@ class Named(Protocol):
 
     @property
     def name(self) -> str: ...
+
+
+class Own:
+    """What a step holds for this package, behind a name that no subclass uses by accident: its other fields are the user's.
+
+    `said` are the settings that were given, as plain values (lists, dicts, texts for paths), and copies; what they mean is judged in
+    `checking`. `before` are the steps before this one, in the order of connection.
+    """
+
+    __slots__ = ("before", "cache", "function", "name", "pipeline", "place", "said")
+
+    def __init__(self, name: str, said: dict[str, Any], cache: bool) -> None:
+        self.name = name
+        self.said = said
+        self.cache = cache
+        self.before: dict[BaseStep, None] = {}
+        self.pipeline: Named | None = None
+        self.place = place_of_call()
+        self.function: Callable[..., Any] | None = None
 
 
 class BaseStep:
@@ -47,65 +68,44 @@ class BaseStep:
         name: str | None = None,
         inputs: Keys = (),
         targets: Keys = (),
-        target: str | None = None,
-        after: Sequence[str] = (),
-        foreach: Mapping[str, Sequence[str]] | None = None,
+        target: Path | None = None,
+        after: str | Iterable[str] = (),
+        foreach: Mapping[str, Any] | None = None,
         where: Mapping[str, str] | None = None,
         params: Mapping[str, Any] | None = None,
-        env: Sequence[str] | Mapping[str, str] = (),
-        secrets: Sequence[str] = (),
-        cwd: str = ".",
-        timeout: float | None = None,
+        env: str | Iterable[str] | Mapping[str, str] = (),
+        secrets: str | Iterable[str] = (),
+        cwd: Path = ".",
+        timeout: float | str | None = None,
         retries: int = 0,
-        backoff: float = 1.0,
-        retry_on: Sequence[type[BaseException] | int | str] = (),
+        backoff: float | str = 1.0,
+        retry_on: Failure | Iterable[Failure] = (),
         pool: str | None = None,
         cpus: int = 1,
         check: str = "content",
-        max_age: float | None = None,
-        tags: Sequence[str] = (),
+        max_age: float | str | None = None,
+        tags: str | Iterable[str] = (),
         description: str = "",
         cache: bool = True,
     ) -> None:
-        if target is not None and targets:
-            raise TypeError("target and targets say the same thing: give one of them")
-        self._name = name or self._own_name()
-        self._inputs = inputs
-        self._targets: Keys = target if target is not None else targets
-        self._settings: dict[str, Any] = {
-            "after": (after,) if isinstance(after, str) else tuple(after),
-            "foreach": tuple((key, tuple(values)) for key, values in (foreach or {}).items()),
-            "where": dict(where or {}),
-            "params": dict(params or {}),
-            "env": () if isinstance(env, Mapping) else tuple(env),
-            "env_set": dict(env) if isinstance(env, Mapping) else {},
-            "secrets": tuple(secrets),
-            "cwd": cwd,
-            "timeout": timeout,
-            "retries": retries,
-            "backoff": backoff,
-            "retry_on": _names(retry_on),
-            "pool": pool,
-            "cpus": cpus,
-            "max_age": max_age,
-            "tags": tuple(tags),
-            "description": description,
-        }
-        self._check_by = Check(check)
-        self._cache = cache
-        self._before: dict[BaseStep, None] = {}
-        """The steps before this one, in the order of connection."""
-        self._pipeline: Named | None = None
-        self._place = _place()
-        _check_numbers(self._name, self._settings)
-
-    def _own_name(self) -> str:
-        return type(self).__name__
+        given = locals()
+        if target is not None:
+            if targets:
+                raise TypeError("target and targets say the same thing: give one of them")
+            given["targets"] = target
+        said = {}
+        for key, default in _SETTINGS.items():
+            value = given[key]
+            if value is not default and value is not None:
+                value = _plain(key, value)
+                if value or not isinstance(value, (list, dict)):
+                    said[key] = value
+        self.__own = Own(type(self).__name__ if name is None else name, said, cache)
 
     @property
     def name(self) -> str:
         """How the step is called in its pipeline, in messages, and on the command line."""
-        return self._name
+        return own(self).name
 
     @property
     def function(self) -> Callable[..., Any]:
@@ -115,7 +115,7 @@ class BaseStep:
     @property
     def makes_value(self) -> bool:
         """Is what the step returns its output? Else it is its targets' paths."""
-        return not self._targets
+        return "targets" not in own(self).said
 
     def run(self, *args: Any, **named: Any) -> Any:
         """What the step does; its value is what it returns."""
@@ -138,7 +138,50 @@ class BaseStep:
         return self
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {getattr(self, '_name', '?')}>"
+        held = vars(self).get(OWN)
+        return f"<{type(self).__name__} {held.name if held else '?'}>"
+
+
+OWN = "_BaseStep__own"
+"""The one attribute of a step that is not its class's."""
+_SETTINGS = {
+    key: default
+    for key, default in (BaseStep.__init__.__kwdefaults__ or {}).items()
+    if key not in ("name", "target", "cache")
+}
+"""The settings that are said by their names, with what they are where nothing is said."""
+_UNORDERED = ("after", "env", "secrets", "tags", "retry_on")
+"""Settings whose order means nothing, so that a set will do."""
+
+
+def own(step: BaseStep) -> Own:
+    """What the step holds for this package. TypeError where its class's `__init__` has forgotten the base's."""
+    held: Own | None = vars(step).get(OWN)
+    if held is None:
+        raise TypeError(f"{type(step).__name__}.__init__ must call super().__init__()")
+    return held
+
+
+def _plain(setting: str, value: Any) -> Any:
+    """A setting as a Ductfile would hold it: lists, dicts, and texts for paths. Parameters are Python's own, and anything else stays as it is."""
+    if setting == "params":
+        return dict(value) if isinstance(value, Mapping) else value
+    if setting in _UNORDERED and isinstance(value, (set, frozenset)):
+        value = sorted(value, key=str)
+    return plain(value)
+
+
+def plain(value: Any) -> Any:
+    """The value with its sequences as lists, its mappings as dicts, its paths as texts."""
+    if isinstance(value, (str, int, float, bytes, bytearray)):
+        return value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, (Sequence, Iterator, KeysView, ValuesView)):
+        return [plain(each) for each in value]
+    return value
 
 
 def _steps(side: object, which: str) -> list[BaseStep]:
@@ -151,44 +194,15 @@ def _steps(side: object, which: str) -> list[BaseStep]:
 
 
 def _connect(first: BaseStep, then: BaseStep) -> None:
-    for each in (first, then):
-        if not hasattr(each, "_before"):
-            raise TypeError(f"{type(each).__name__}.__init__ must call super().__init__()")
+    before = own(then).before
+    own(first)
     if first is then:
         raise ValueError(f'step "{first.name}" cannot come before itself')
-    then._before[first] = None
+    before[first] = None
 
 
-def _names(retry_on: object) -> tuple[int | str, ...]:
-    """Exception classes by their full names, the others as they are."""
-    if isinstance(retry_on, (str, int, type)) or not isinstance(retry_on, Iterable):
-        retry_on = (retry_on,)
-    found: list[int | str] = []
-    for each in retry_on:
-        if isinstance(each, type) and issubclass(each, BaseException):
-            found.append(f"{each.__module__}.{each.__qualname__}")
-        elif isinstance(each, (int, str)):
-            found.append(each)
-        else:
-            raise TypeError(f"retry_on holds exception classes, exit codes, and names of signals, not {each!r}")
-    return tuple(found)
-
-
-def _check_numbers(name: str, settings: Mapping[str, Any]) -> None:
-    for setting, least, kind in (
-        ("retries", 0, int),
-        ("backoff", 0, (int, float)),
-        ("timeout", 0, (int, float)),
-        ("max_age", 0, (int, float)),
-        ("cpus", 1, int),
-    ):
-        value = settings[setting]
-        if value is not None and (isinstance(value, bool) or not isinstance(value, kind) or value < least):
-            raise ValueError(f'step "{name}": {setting} must be a number from {least} on, not {value!r}')
-
-
-def _place() -> Location:
-    """Where the user's code makes the step."""
+def place_of_call() -> Location:
+    """Where the user's code calls this package."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
@@ -205,39 +219,44 @@ class PythonStep(BaseStep):
     def __init__(self, function: Callable[..., Any], **settings: Any) -> None:
         if isinstance(function, BaseStep) or not callable(function):
             raise TypeError(f"a PythonStep needs a function, not {type(function).__name__}")
-        self._function = function
+        if settings.get("name") is None:
+            settings["name"] = _name_of(function)
         super().__init__(**settings)
-
-    def _own_name(self) -> str:
-        name = getattr(self._function, "__name__", None) or getattr(
-            getattr(self._function, "func", self._function), "__name__", type(self._function).__name__
-        )
-        return "lambda" if name == "<lambda>" else str(name)
+        own(self).function = function
 
     @property
     def function(self) -> Callable[..., Any]:
-        return self._function
+        function = own(self).function
+        assert function is not None
+        return function
 
     def run(self, *args: Any, **named: Any) -> Any:
-        return self._function(*args, **named)
+        return self.function(*args, **named)
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         """The function itself: a decorated one can be called and tested as before."""
-        return self._function(*args, **named)
+        return self.function(*args, **named)
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    inner = getattr(function, "func", function)
+    name = getattr(function, "__name__", None) or getattr(inner, "__name__", type(function).__name__)
+    return "lambda" if name == "<lambda>" else str(name)
 
 
 class ShellStep(BaseStep):
     """A step that runs a command: a text for the shell with placeholders as in a Ductfile, or a list of words without a shell."""
 
-    def __init__(self, command: str | Sequence[str], *, shell: Sequence[str] | None = None, **settings: Any) -> None:
+    def __init__(
+        self, command: str | Sequence[Path], *, shell: str | Sequence[str] | None = None, **settings: Any
+    ) -> None:
         if not command:
             raise ValueError("a ShellStep needs a command")
-        self.command = command if isinstance(command, str) else tuple(command)
-        self.shell = None if shell is None else tuple(shell)
+        if settings.get("name") is None:
+            raise UsageError("a ShellStep needs a name", hint='write ShellStep("…", name="…")')
+        self.command = plain(command)
+        self.shell = plain(shell)
         super().__init__(**settings)
-
-    def _own_name(self) -> str:
-        raise UsageError("a ShellStep needs a name", hint='write ShellStep("…", name="…")')
 
     @property
     def makes_value(self) -> bool:
@@ -263,7 +282,7 @@ class CopyStep(BaseStep):
     `sha256` is the checksum that the content of an address must have; `max_age` says for how many seconds its last answer is believed.
     """
 
-    def __init__(self, source: str, *, target: str, sha256: str | None = None, **settings: Any) -> None:
+    def __init__(self, source: Path, *, target: Path, sha256: str | None = None, **settings: Any) -> None:
         super().__init__(inputs=source, target=target, **settings)
         self.sha256 = sha256
 
