@@ -99,13 +99,76 @@ def test_an_async_function() -> None:
 
 
 def test_arguments_that_nothing_gives() -> None:
-    refused(pipeline(PythonStep(plus_one)), 'nothing for the argument "number"')
+    refused(pipeline(PythonStep(plus_one)), r'argument "number" of plus_one\(\) gets no value')
 
 
 def test_more_outputs_than_arguments() -> None:
     a, b = PythonStep(one), PythonStep(one, name="b")
     a >> b
     refused(pipeline(a, b), "takes 0 arguments")
+
+
+def by_target(target: str) -> None:
+    with open(target, "w") as out:
+        out.write("mine")
+
+
+@pytest.mark.parametrize(
+    ("function", "settings"),
+    [
+        (by_target, {"target": "b.txt"}),
+        (by_target, {}),
+        (lambda targets: targets, {"target": "b.txt"}),
+        (lambda input: input, {"inputs": "other.txt"}),  # noqa: A006
+        (lambda inputs: inputs, {"inputs": ["other.txt", "a.txt"]}),
+        (lambda params: params, {"params": {"a": 1}}),
+        (lambda times: times, {"params": {"times": 2}}),
+        (lambda n, target: (n, target), {"foreach": {"n": ["1", "2"]}, "target": "b{n}.txt"}),
+    ],
+    ids=["target", "target of a value", "targets", "input", "inputs", "params", "a parameter", "a wildcard"],
+)
+def test_an_output_never_takes_the_place_of_what_the_step_gives_by_name(function: Any, settings: Any) -> None:
+    a, b = ShellStep("echo precious > {target}", name="a", target="a.txt"), PythonStep(function, name="b", **settings)
+    a >> b
+    refused(pipeline(a, b), 'would get the output of "a" by its place, and has a meaning of its own')
+    assert not os.path.exists("a.txt")
+
+
+@pytest.mark.parametrize(
+    ("function", "settings", "value"),
+    [
+        (lambda input: input, {}, "a.txt"),  # noqa: A006
+        (lambda params: params, {}, "a.txt"),
+        (lambda input: input, {"inputs": "a.txt"}, "a.txt"),  # noqa: A006
+        (lambda path, input: [path, input], {"inputs": "o.txt"}, ["a.txt", "o.txt"]),  # noqa: A006
+    ],
+    ids=["input", "params", "its own input", "behind it"],
+)
+def test_an_output_by_place_where_nothing_else_is_meant(function: Any, settings: Any, value: Any) -> None:
+    with open("o.txt", "w"):
+        pass
+    a, b = ShellStep("echo 1 > {target}", name="a", target="a.txt"), PythonStep(function, name="b", **settings)
+    a >> b
+    assert pipeline(a, b).execute()[b].value == value
+
+
+def test_an_argument_of_two_meanings() -> None:
+    refused(
+        pipeline(PythonStep(by_target, target="x", params={"target": 1})),
+        r'"target" of by_target\(\) is both {target} and',
+    )
+
+
+def test_an_argument_that_has_no_name() -> None:
+    def put(target: str, /) -> None: ...
+
+    refused(pipeline(PythonStep(put, target="x")), 'argument "target" of .*put.* cannot be given by its name')
+
+
+def test_a_value_has_no_wildcards() -> None:
+    with open("i1", "w"):
+        pass
+    refused(pipeline(PythonStep(lambda n: n, name="f", inputs="i{n}")), 'argument "n" of .* gets no value')
 
 
 def test_a_command_cannot_take_a_value() -> None:

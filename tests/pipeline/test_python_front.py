@@ -248,3 +248,13 @@ def test_a_step_that_takes_too_long_fails() -> None:
     finally:
         gate.set()
     assert (result.status, result.error) == ("failed", "ran past its timeout of 0.2 s")
+
+
+@pytest.mark.parametrize(
+    ("targets", "expected"), [("o/", "o"), (["o/"], "o"), (["o/", "x.txt"], ["o", "x.txt"])], ids=str
+)
+def test_a_folder_is_handed_on_as_a_file_is(targets: Any, expected: Any) -> None:
+    folder = ShellStep("mkdir -p o; touch o/1; touch x.txt", name="folder", targets=targets)
+    look = PythonStep(lambda given: given, name="look")
+    folder >> look
+    assert pipeline(folder, look).execute()[look].value == expected

@@ -23,6 +23,7 @@ from ..notifying import Notifier, checked
 from ..plan.select import needed
 from ..runners.command import compile_command
 from ..runners.threads import HERE
+from ..template import parse
 from ..workspace import Where, open_workspace
 from . import calling, identity, values
 from .calling import Recipe
@@ -437,20 +438,46 @@ def _check_arguments(step: BaseStep, recipe: Recipe, made: Step) -> None:
             f'step "{step.name}" gets the output of {outputs}, and {recipe_name(function)} takes {known.by_place} arguments',
             "use after=[…] where only the order matters",
         )
-    names = {*recipe.params, "params", *(key for key, _ in made.foreach)}
+    names = {key for key, _ in made.foreach}
+    if not recipe.makes_value:
+        names |= {"target", "targets"}
+        names |= {
+            each.name
+            for slot in made.targets
+            if "{" in slot.text
+            for each in parse(slot.text, is_key=True).placeholders
+        }
     names |= {"input", "inputs"} if recipe.own else set()
-    names |= set() if recipe.makes_value else {"target", "targets"}
-    if not any(name in known.required and name not in names for name in known.named[given:]):
-        return
-    wildcards = {name for slot in (*made.targets, *made.inputs) for name in re.findall(r"\{(\w+)", slot.text)}
-    missing = [name for name in known.named[given:] if name in known.required and name not in names | wildcards]
-    if missing:
-        have = ", ".join(sorted(names | wildcards))
-        raise _mistake(
-            own(step).place,
-            f'step "{step.name}" has nothing for the argument "{missing[0]}" of {recipe_name(function)}',
-            f"it could take: {have}; or connect a step with >>",
+    both = recipe.params.keys() & known.named & {*names, "params"}
+    if both:
+        raise _wrong_argument(
+            step, min(both), f"is both {{{min(both)}}} and params.{min(both)}", "give one of them another name"
         )
+    names |= recipe.params.keys()
+    names |= {"params"} if recipe.params else set()
+    for name, (before, kind, slots) in zip(known.named[: known.by_place], recipe.sources):
+        same = (name, kind) in (("input", "path"), ("inputs", "paths")) and slots == (*range(recipe.own),)
+        if name in {*names, "target", "targets"} and not same:
+            raise _wrong_argument(
+                step,
+                name,
+                f'would get the output of "{before}" by its place, and has a meaning of its own',
+                f'put an argument for the output before it, or say after=["{before}"] where only the order matters',
+            )
+    placed = known.named[: len(recipe.sources)]
+    names |= {"params"}
+    for name in known.named:
+        if name in known.only_by_place and name in names and name not in placed:
+            raise _wrong_argument(step, name, "cannot be given by its name", 'leave the "/" out of its parameters')
+        if name in known.required and name not in names and name not in placed:
+            raise _wrong_argument(
+                step, name, "gets no value", f"there are: {', '.join(sorted(names))}; or connect a step with >>"
+            )
+
+
+def _wrong_argument(step: BaseStep, name: str, what: str, hint: str) -> PlanError:
+    argument = f'argument "{name}" of {recipe_name(step.function)}'
+    return _mistake(own(step).place, f'step "{step.name}": {argument} {what}', hint)
 
 
 def recipe_name(function: object) -> str:

@@ -45,15 +45,15 @@ class Recipe:
 
 
 class Takes(Sequence[str]):
-    """The parameters of a function by name. `everything`: it has `**kwargs`."""
+    """The parameters of a function by name; those before a "/" are in `only_by_place`. `rest`: it has `*args`."""
 
     def __init__(
-        self, named: tuple[str, ...], by_place: int, required: frozenset[str], everything: bool, rest: bool
+        self, named: tuple[str, ...], by_place: int, required: frozenset[str], only_by_place: frozenset[str], rest: bool
     ) -> None:
         self.named = named
         self.by_place = by_place
         self.required = required
-        self.everything = everything
+        self.only_by_place = only_by_place
         self.rest = rest
 
     def __getitem__(self, at: Any) -> Any:
@@ -99,7 +99,7 @@ def _takes(function: Callable[..., Any]) -> Takes | None:
         (*placed, *named),
         len(placed),
         required,
-        inspect.Parameter.VAR_KEYWORD in kinds,
+        frozenset(p.name for p in parameters if p.kind is p.POSITIONAL_ONLY),
         inspect.Parameter.VAR_POSITIONAL in kinds,
     )
 
