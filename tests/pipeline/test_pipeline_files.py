@@ -162,6 +162,58 @@ def test_workers_may_be_processes(daily: Sandbox) -> None:
     assert "nothing to do" in daily.duct("-f", "pipeline.py").err
 
 
+APART = """
+import threading
+from miniduct import PipelineBuilder, PythonStep, step
+from helping.numbers import one
+
+class Boom(Exception):
+    pass
+
+@step(retries=2, backoff=0, retry_on=Boom)
+def flaky():
+    raise Boom("again")
+
+@step(retries=2, backoff=0, retry_on=KeyError)
+def other():
+    raise Boom("once")
+
+@step
+def lock():
+    return threading.Lock()
+
+pipeline = PipelineBuilder("apart", root="sub", workers="processes")
+pipeline.add_steps(flaky, other, lock, PythonStep(one))
+if __name__ == "__main__":
+    results = pipeline.execute(raise_on_error=False, keep_going=True)
+    print(results["one"].value, results["flaky"].attempts, results["other"].attempts)
+    print(results["lock"].error)
+    print(results["lock"].log and open(f"sub/{results['lock'].log}").read())
+"""
+
+
+@pytest.fixture
+def apart(box: Sandbox) -> Sandbox:
+    box.files({"p.py": APART, "helping/numbers.py": "def one():\n    return 1\n", "sub/p.py": "no module of ours"})
+    return box
+
+
+def test_processes_find_functions_and_classes_of_the_script(apart: Sandbox) -> None:
+    lines = python(apart, "p.py").splitlines()
+    assert lines[0] == "1 3 1"
+    assert lines[1] == "its value, of type lock, cannot be pickled"
+    assert "cache=False" in lines[3]
+    assert "Traceback" not in "".join(lines[4:])
+
+
+def test_processes_find_the_modules_beside_the_pipeline_file(apart: Sandbox) -> None:
+    result = apart.duct("-f", "p.py", "-k")
+    assert result.code == 1
+    assert "ModuleNotFoundError" not in result.err
+    assert result.err.count("flaky raised Boom: again in attempt") == 2
+    assert "its value, of type lock, cannot be pickled" in result.err
+
+
 def test_a_closure_cannot_go_to_another_process(daily: Sandbox) -> None:
     text = PIPELINE.replace('PipelineBuilder("daily")', 'PipelineBuilder("daily", workers="processes")')
     daily.write("pipeline.py", text.replace("PythonStep(double)", "PythonStep(lambda n: n)"))

@@ -29,7 +29,7 @@ from . import calling, identity, values
 from .calling import Recipe
 from .checking import Checker
 from .results import FAILED, NOT_RUN, PipelineError, Results, StepResult
-from .steps import OWN, BaseStep, CopyStep, ShellStep, own, place_of_call
+from .steps import OWN, BaseStep, CopyStep, PythonStep, ShellStep, own, place_of_call
 from .telling import Teller
 
 if TYPE_CHECKING:
@@ -305,7 +305,7 @@ class PipelineBuilder:
             held.cache,
         )
         _check_arguments(step, recipe, made)
-        return _replaced(made, code=identity.code_of(_thing(step), root), body=self._body(step, made, recipe, root))
+        return _replaced(made, code=identity.code_of(_thing(step), root), body=self._body(step, made, recipe))
 
     def _value_key(self, step: BaseStep) -> str:
         return f"{VALUES}{self._name}/{step.name}"
@@ -332,7 +332,7 @@ class PipelineBuilder:
             at.append(len(inputs) - 1 if known is None else known)
         return before.name, kind, tuple(at)
 
-    def _body(self, step: BaseStep, made: Step, recipe: Recipe, root: str) -> Body:
+    def _body(self, step: BaseStep, made: Step, recipe: Recipe) -> Body:
         function, merge = step.function, step.merge
         if (made.cwd != "." or made.env_set) and self._workers == "threads":
             setting = "cwd" if made.cwd != "." else "a table as env"
@@ -349,7 +349,8 @@ class PipelineBuilder:
                     f'step "{step.name}" says cache=False, and its value would stay in another process',
                     'say workers="threads", or leave cache as it is',
                 )
-            asked = {"function": _importable(step, function, root), "recipe": recipe.plain()}
+            name, folder = _importable(step, function)
+            asked = {"function": name, "folder": folder, "recipe": recipe.plain()}
             return Body(_never, label, ("miniduct.pipeline.calling", "remote", asked))
         raised, held, name = self._raised, self._held, step.name
 
@@ -403,19 +404,24 @@ def _main_module() -> str | None:
     return os.path.splitext(os.path.basename(file))[0] if file else None
 
 
-def _importable(step: BaseStep, function: Callable[..., Any], root: str) -> str:
-    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
-    if module == "__main__":
-        file = os.path.abspath(getattr(sys.modules["__main__"], "__file__", "") or "")
-        module = _main_module() if os.path.dirname(file) == os.path.abspath(root) else None
-    method = getattr(function, "__self__", None) is step
-    if module is None or not name.replace(".", "_").isidentifier() or method or step.merge is not None:
+def _importable(step: BaseStep, function: Callable[..., Any]) -> tuple[str, str]:
+    """The function as "module:name", and the folder that another process finds the module in."""
+    module, name = getattr(function, "__module__", None) or "", getattr(function, "__qualname__", "")
+    found: Any = sys.modules.get(module)
+    top = sys.modules.get(module.partition(".")[0])
+    place = next(iter(getattr(top, "__path__", ())), None) or getattr(top, "__file__", None)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    same = found is function or (isinstance(found, PythonStep) and found.function is function)
+    nameless = module == "__main__" and place is None
+    if nameless or not same or getattr(function, "__self__", None) is step or step.merge is not None:
         raise _mistake(
             own(step).place,
             f'step "{step.name}" cannot be called in another process: its function cannot be imported by name',
             'put a plain function into a module, or say workers="threads"',
         )
-    return f"{module}:{name}"
+    folder = os.path.dirname(os.path.abspath(place)) if place else ""
+    return f"{_main_module() if module == '__main__' else module}:{name}", folder
 
 
 def _check_arguments(step: BaseStep, recipe: Recipe, made: Step) -> None:

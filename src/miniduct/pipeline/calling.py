@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import sys
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -183,15 +184,18 @@ def _given(recipe: Recipe, work: Work) -> dict[str, Any]:
 
 def remote(
     function: str,
+    folder: str,
     recipe: Mapping[str, Any],
     inputs: list[list[str]],
     targets: list[list[str]],
     values: Mapping[str, str],
 ) -> None:
-    """What a worker process calls: `function` is "module:name"."""
+    """What a worker process calls: `function` is "module:name", and `folder` the one that its module is found in, "" where it is built in."""
     from ..model import Work
     from .values import script
 
+    if folder and folder not in sys.path:
+        sys.path.insert(0, folder)
     module, _, name = function.partition(":")
     script(module)
     found: Any = import_module(module)

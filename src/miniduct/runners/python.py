@@ -264,18 +264,20 @@ class PythonRunner(LocalRunner):
             return
         said, worker.buffer = worker.buffer[4 : 4 + size], worker.buffer[4 + size :]
         try:
-            code, error, over = marshal.loads(said)
+            code, error, raised, over = marshal.loads(said)
         except (ValueError, TypeError, EOFError):
-            code, error, over = 1, "spoke to duct itself, through a file that is not its own", True
+            code, error, raised, over = 1, "spoke to duct itself, through a file that is not its own", (), True
             group_alive(worker.pid, signal.SIGKILL)
-        self._answered(worker, int(code), error, bool(over))
+        self._answered(worker, int(code), error, tuple(raised), bool(over))
 
-    def _answered(self, worker: _Worker, code: int, error: str | None, over: bool) -> None:
+    def _answered(self, worker: _Worker, code: int, error: str | None, raised: tuple[str, ...], over: bool) -> None:
         job = worker.job
         if job is None:
             self._dismiss(worker)
             return
-        job.error = None if error is None else escaped(_masked(error, job.task.mask))
+        lines = [] if error is None else _masked(error, job.task.mask).split("\n")
+        job.error = "\n".join(map(escaped, lines)) or None
+        job.raised = raised
         if over or job.family is not None:
             # The end of its process will be the end of the job: it left something behind, or was asked to end.
             self._dismiss(worker)

@@ -62,6 +62,7 @@ class _Job:
         "output",
         "pid",
         "pidfd",
+        "raised",
         "started",
         "task",
         "timed_out",
@@ -82,6 +83,7 @@ class _Job:
         self.look_at: float | None = None
         self.error: str | None = None
         """How it failed, where more than an exit code is known."""
+        self.raised: tuple[str, ...] = ()
         self.ended: int | None = None
         """The exit code, where the leader has ended and others of its family have not."""
         self.usage = 0
@@ -392,7 +394,16 @@ class LocalRunner:
             error = f"its log cannot be written: {problem.strerror}: {task.log}"
         code = job.ended if job.ended is not None else -signal.SIGKILL
         self._ready.append(
-            Done(task.attempt, code, seconds, size, timed_out=job.timed_out, error=error, max_rss=_own(job.usage))
+            Done(
+                task.attempt,
+                code,
+                seconds,
+                size,
+                timed_out=job.timed_out,
+                error=error,
+                max_rss=_own(job.usage),
+                raised=job.raised,
+            )
         )
 
     def _unwatch(self, job: _Job) -> None:

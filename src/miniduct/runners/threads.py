@@ -24,6 +24,7 @@ from ..text import escaped
 from .base import Done
 from .python import PythonRunner
 from .shell import NOT_STARTED
+from .worker import class_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -331,10 +332,7 @@ def _judged(error: BaseException, attempt: _Attempt) -> tuple[int, str | None, t
     except Exception:
         lines = []
     told = f"raised {type(error).__name__}{f': {lines[0]}' if lines else ''}"
-    names = [each.__qualname__ for each in type(error).__mro__] + [
-        f"{each.__module__}.{each.__qualname__}" for each in type(error).__mro__
-    ]
-    return 1, escaped(told[:LONGEST_ERROR]), tuple(names)
+    return 1, escaped(told[:LONGEST_ERROR]), class_names(error)
 
 
 def _inner(trace: TracebackType | None) -> TracebackType | None:

@@ -224,8 +224,8 @@ def _to_nowhere() -> None:
 # -- one job ---------------------------------------------------------------------------------------------------------------------------
 
 
-def _run(keeper: Keeper, request: tuple[Any, ...]) -> tuple[int, str | None]:
-    """Call the function: the exit code, and how it failed in words. Whatever it raises ends here."""
+def _run(keeper: Keeper, request: tuple[Any, ...]) -> tuple[int, str | None, tuple[str, ...]]:
+    """Call the function: the exit code, how it failed in words, the names of what it raised. Whatever it raises ends here."""
     module, name, arguments, pickled, ask, folder, variables = request
     try:
         keeper.begin(folder, variables, f"{module}:{name}")
@@ -238,14 +238,16 @@ def _run(keeper: Keeper, request: tuple[Any, ...]) -> tuple[int, str | None]:
         if type(result).__name__ in LAZY:
             raise TypeError(f"{name} is a {type(result).__name__}: what it does was not begun")
     except SystemExit as stop:
-        return _exit_code(stop)
+        return (*_exit_code(stop), ())
     except KeyboardInterrupt as error:
         _show(error)
-        return INTERRUPTED, "raised KeyboardInterrupt"
+        return INTERRUPTED, "raised KeyboardInterrupt", ()
     except BaseException as error:
+        if _is_plain(error):
+            return 1, str(error), ()
         _show(error)
-        return 1, _in_words(error)
-    return 0, None
+        return 1, _in_words(error), class_names(error)
+    return 0, None, ()
 
 
 def _exit_code(stop: SystemExit) -> tuple[int, str | None]:
@@ -285,6 +287,18 @@ def _show(error: BaseException) -> None:
 
 def _is_machinery(file: str) -> bool:
     return file == __file__ or file.startswith("<frozen importlib")
+
+
+def _is_plain(error: BaseException) -> bool:
+    """Is it an error of duct's own, which is told without a traceback?"""
+    errors = sys.modules.get("miniduct.errors")
+    return errors is not None and isinstance(error, errors.DuctError)
+
+
+def class_names(error: BaseException) -> tuple[str, ...]:
+    """The names of an exception's class and of those that it derives from, each without and with its module."""
+    kinds = type(error).__mro__
+    return (*(each.__qualname__ for each in kinds), *(f"{each.__module__}.{each.__qualname__}" for each in kinds))
 
 
 def _in_words(error: BaseException) -> str:
@@ -355,9 +369,9 @@ class Line:
                 body = file.read()
         return marshal.loads(body), files[0]
 
-    def answer(self, code: int, error: str | None, over: bool) -> bool:
+    def answer(self, code: int, error: str | None, raised: tuple[str, ...], over: bool) -> bool:
         """Say how the job ended; False where nobody can be told. `over`: this process will end now, and its end is that of the job."""
-        data = marshal.dumps((code, error, over))
+        data = marshal.dumps((code, error, raised, over))
         if (
             _identity(self._socket.fileno()) != self._identity
         ):  # closed by the function, perhaps with another file in its place
@@ -385,7 +399,7 @@ def _serve(line: Line, keeper: Keeper) -> int:
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.close(output)
-        code, error = _run(keeper, request)
+        code, error, raised = _run(keeper, request)
         gc.collect()  # cheap, as all that was there before is frozen: files, locks and connections of this job are not to be the next one's
         if not _flushed(keeper.outputs()) and code == 0:
             code, error = UNWRITTEN, "could not write its output"
@@ -394,7 +408,7 @@ def _serve(line: Line, keeper: Keeper) -> int:
         over = keeper.leftovers()
         if not over:
             keeper.restore()
-        if not line.answer(code, error, over):
+        if not line.answer(code, error, raised, over):
             os._exit(code)
         if over:
             break
