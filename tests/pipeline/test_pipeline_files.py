@@ -162,6 +162,29 @@ def test_workers_may_be_processes(daily: Sandbox) -> None:
     assert "nothing to do" in daily.duct("-f", "pipeline.py").err
 
 
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        ("root='p.py'", 'pipeline "p": cannot work in the root "p.py": it is no folder'),
+        ("notify=print, pools=5", 'p.py:4: "pools" of pipeline "p" must be a dict, not a number'),
+    ],
+)
+def test_the_command_tells_mistakes_too(box: Sandbox, settings: str, what: str) -> None:
+    box.files(
+        {
+            "p.py": f"""
+from miniduct import PipelineBuilder, PythonStep
+
+pipeline = PipelineBuilder("p", {settings})
+pipeline.add_step(PythonStep(print, name="f", secrets=[5]))
+"""
+        }
+    )
+    result = box.duct("-f", "p.py")
+    assert result.code == 2
+    assert f"duct: {what}" in result.err
+
+
 APART = """
 import threading
 from miniduct import PipelineBuilder, PythonStep, step

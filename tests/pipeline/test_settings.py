@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from miniduct import BaseStep, CopyStep, PipelineBuilder, PythonStep, ShellStep
+from miniduct import BaseStep, CopyStep, GCSUploadStep, HttpGetStep, PipelineBuilder, PythonStep, ShellStep
 from miniduct.errors import DuctError, PlanError, UsageError
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ def read(input: str) -> str:  # noqa: A002
         return file.read()
 
 
+def subclass(base: type[BaseStep], **attributes: object) -> Any:
+    return type("Mine", (base,), attributes)
+
+
 class Odd:
     def __str__(self) -> str:
         return "odd"
@@ -70,7 +75,7 @@ class Odd:
         ({"after": ["nope"]}, '"after" of step "f" names step "nope", which does not exist'),
         ({"after": "vlue"}, 'names step "vlue", which does not exist\n  did you mean "value"?'),
         ({"after": [5]}, '"after" of step "f" must hold texts, not a number'),
-        ({"foreach": ["a"]}, '"foreach" of step "f" must be a table of lists, not a list\n  write foreach = {"name": ["a", "b"]}'),
+        ({"foreach": ["a"]}, '"foreach" of step "f" must be a dict of lists, not a list\n  write foreach = {"name": ["a", "b"]}'),
         ({"foreach": {"n": "a"}, "target": "o{n}"}, '"foreach.n" of step "f" must be a list'),
         ({"foreach": {"n": []}, "target": "o{n}"}, '"foreach.n" of step "f" has no values'),
         ({"foreach": {"n": ["../a"]}, "target": "o/{n}"}, '"foreach.n" of step "f" has the value ../a'),
@@ -78,12 +83,12 @@ class Odd:
         ({"foreach": {"n": ["a", "b"]}}, 'step "f" makes one value, and has a job for each n'),
         ({"where": {"n": "("}, "inputs": "i{n}"}, '"where.n" of step "f" is no regular expression'),
         ({"where": {"m": "x"}, "inputs": "i{n}"}, '"where.m" of step "f" is no wildcard of its inputs'),
-        ({"where": "x"}, '"where" of step "f" must be a table of regular expressions, not a text'),
-        ({"params": 5}, '"params" of step "f" must be a table, not a number\n  write params = {"name": value}'),
+        ({"where": "x"}, '"where" of step "f" must be a dict of regular expressions, not a text'),
+        ({"params": 5}, '"params" of step "f" must be a dict, not a number\n  write params = {"name": value}'),
         ({"params": {5: 1}}, '"params" of step "f" has the name 5, and a name is a text'),
         ({"env": ["A-B"]}, '"env" of step "f" must hold names of variables, not "A-B"'),
-        ({"env": "A=1"}, '"env" of step "f" must hold names of variables, not "A=1"\n  to set it, write a table: {"A": "1"}'),
-        ({"env": 5}, '"env" of step "f" must be a list of names, or a table of values, not a number'),
+        ({"env": "A=1"}, '"env" of step "f" must hold names of variables, not "A=1"\n  to set it, write a dict: {"A": "1"}'),
+        ({"env": 5}, '"env" of step "f" must be a list of names, or a dict of values, not a number'),
         ({"secrets": [5]}, '"secrets" of step "f" must hold texts, not a number'),
         ({"secrets": ["TOKEN"], "env": ["TOKEN"]}, '"secrets" of step "f" has TOKEN, which "env" of step "f" counts'),
         ({"tags": [" "]}, '"tags" of step "f" has an empty text'),
@@ -102,6 +107,9 @@ class Odd:
         ({"pool": "x"}, '"pool" of step "f" is "x", which is no pool\n  say PipelineBuilder(…, pools={"x": 1})'),
         ({"cpus": 0}, '"cpus" of step "f" must be at least 1, not 0'),
         ({"check": "mtme"}, '"check" of step "f" must be "content", "mtime" or "exists", not "mtme"\n  did you mean "mtime"?'),
+        ({"cache": "no"}, '"cache" of step "f" must be True or False, not a text'),
+        ({"inputs": "a.txt", "target": "./a.txt"}, 'step "f" reads and makes a.txt\n  give the target another name'),
+        ({"foreach": {"input": ["a"]}}, '"foreach" of step "f" has the name "input"\n  it has a meaning in a command already'),
         ({"description": 5}, '"description" of step "f" must be a text, not a number'),
     ],
 )  # fmt: skip
@@ -130,6 +138,12 @@ def test_a_wrong_setting_is_told_with_the_step_and_its_line(settings: dict[str, 
         (lambda: CopyStep("a.txt", target="b.txt", name="f", params={"a": 1}), '"params" of step "f" has no effect on a copy'),
         (lambda: CopyStep("a.txt", target="b.txt", name="f", sha256="x"), '"sha256" of step "f" must be 64 hexadecimal digits'),
         (lambda: CopyStep("*.txt", target="b.txt", name="f"), 'step "f" copies, and so has one key as its inputs'),
+        (lambda: HttpGetStep("a.txt", target="b.txt", name="f"), '"inputs" of step "f" has a.txt, and it fetches an address of the web'),
+        (lambda: GCSUploadStep("a.txt", target="b.txt", name="f"), '"targets" of step "f" has b.txt, and it uploads to gs://'),
+        (lambda: subclass(ShellStep, merge=list)("true", name="f"), 'step "f" calls no function, and Mine defines merge'),
+        (lambda: subclass(CopyStep, run=one)("a.txt", target="b.txt", name="f"), 'step "f" calls no function, and Mine defines run'),
+        (lambda: subclass(BaseStep, run=5)(name="f"), 'step "f": run of Mine is no function'),
+        (lambda: subclass(BaseStep, run=one, merge=5)(name="f"), 'step "f": merge of Mine is no function'),
     ],
 )  # fmt: skip
 def test_a_wrong_command_or_copy_is_told(make: Callable[[], BaseStep], what: str) -> None:
@@ -143,11 +157,11 @@ def test_a_wrong_command_or_copy_is_told(make: Callable[[], BaseStep], what: str
         ({"pools": {"x": 0}}, '"pools.x" of pipeline "demo" must be at least 1, not 0'),
         ({"pools": {"x": "a"}}, '"pools.x" of pipeline "demo" must be a whole number, not a text'),
         ({"pools": {5: 1}}, '"pools" of pipeline "demo" has the name 5'),
-        ({"pools": 5}, '"pools" of pipeline "demo" must be a table, not a number\n  write pools={"name": 2}'),
+        ({"pools": 5}, '"pools" of pipeline "demo" must be a dict, not a number\n  write pools={"name": 2}'),
         ({"stores": {"gcss": {}}}, 'unknown store "gcss"\n  did you mean stores["gcs"]?'),
         ({"stores": {"gcs": {"bla": 1}}}, 'stores["gcs"] has an unknown setting "bla"'),
         ({"stores": {"http": {"timeout": "soon"}}}, "must be seconds"),
-        ({"stores": 5}, '"stores" of pipeline "demo" must be a table, not a number'),
+        ({"stores": 5}, '"stores" of pipeline "demo" must be a dict, not a number'),
     ],
 )
 def test_a_wrong_setting_of_the_pipeline_is_told(settings: dict[str, Any], what: str) -> None:
@@ -161,6 +175,8 @@ def test_a_wrong_setting_of_the_pipeline_is_told(settings: dict[str, Any], what:
     [
         ((), {"jobs": "2"}, "jobs must be a whole number, 0 for the cores, not '2'"),
         ((), {"jobs": -1}, "jobs must be a whole number, 0 for the cores, not -1"),
+        ((), {"on_event": 5}, "on_event takes a callable, or a list of them, not 5"),
+        ((), {"on_event": [print, 5]}, "on_event takes a callable, or a list of them, not [<built-in"),
         ((5,), {}, "a target is a text, as on the command line, not 5"),
         ((PythonStep(one),), {}, 'a target is a text, as on the command line, not <PythonStep one>\n  write "one"'),
     ],
@@ -171,8 +187,10 @@ def test_a_wrong_call_of_execute_is_told(targets: tuple[Any, ...], named: dict[s
 
 
 def test_a_root_that_is_a_file_is_told() -> None:
-    with pytest.raises(UsageError, match=r'root is "a\.txt", which is no folder'):
+    with pytest.raises(UsageError, match=r'cannot work in the root "a\.txt": it is no folder'):
         pipeline(PythonStep(one), root="a.txt").execute()
+    with pytest.raises(UsageError, match=r'cannot work in the root "a\.txt/sub": not a directory'):
+        pipeline(PythonStep(one), root="a.txt/sub").execute()
     with pytest.raises(TypeError, match="root is the path of a folder, not 5"):
         PipelineBuilder("demo", root=5)  # type: ignore[arg-type]
 
@@ -181,6 +199,28 @@ def test_a_root_that_is_a_file_is_told() -> None:
 def test_a_wrong_name_is_told_with_its_line(name: Any) -> None:
     with pytest.raises(ValueError, match=rf"^{re.escape(__file__)}:\d+: a step's name is a text of letters"):
         pipeline(PythonStep(one, name=name))
+
+
+def test_a_command_without_a_name_is_told_with_its_line() -> None:
+    with pytest.raises(UsageError, match=rf"^{re.escape(__file__)}:\d+: a ShellStep needs a name"):
+        ShellStep("true")
+
+
+def test_a_dataclass_that_cannot_be_a_key_is_told() -> None:
+    @dataclasses.dataclass
+    class Mine(BaseStep):
+        number: int
+
+        def __post_init__(self) -> None:
+            super().__init__()
+
+    with pytest.raises(TypeError, match=r"write @dataclass\(eq=False\)"):
+        Mine(1)
+
+
+def test_an_input_that_may_be_no_file() -> None:
+    step = PythonStep(read, inputs="*.none")
+    assert "there is no file for its argument" in str(pipeline(step).execute(raise_on_error=False)[step].error)
 
 
 def test_the_mistakes_of_all_steps_are_told_together() -> None:

@@ -127,9 +127,9 @@ class PipelineBuilder:
         if not isinstance(step, BaseStep):
             raise TypeError(f"add_step takes a step, not {type(step).__name__}")
         held = own(step)
-        if not isinstance(held.name, str) or not _NAME.fullmatch(held.name):
+        if not isinstance(step.name, str) or not _NAME.fullmatch(step.name):
             raise ValueError(
-                f"{held.place}: a step's name is a text of letters, digits, _ . + and - only, not {held.name!r}"
+                f"{held.place}: a step's name is a text of letters, digits, _ . + and - only, not {step.name!r}"
             )
         if held.pipeline is self:
             raise ValueError(f'step "{step.name}" was added already')
@@ -154,7 +154,8 @@ class PipelineBuilder:
         if not any(self._notify.values()):
             return reporter
         said = [own(step).said.get("secrets", ()) for step in self._steps.values()]
-        secrets = {name for names in said for name in ([names] if isinstance(names, str) else names)}
+        listed = [name for names in said for name in (names if isinstance(names, list) else [names])]
+        secrets = {name for name in listed if isinstance(name, str)}  # they may not be checked yet
         masked = [os.environ.get(name, "") for name in secrets]
         return Notifier(reporter, self._name, self._notify, f"{state}/outcome", masked)
 
@@ -178,7 +179,7 @@ class PipelineBuilder:
         """
         if getattr(HERE, "attempt", None) is not None:
             raise UsageError("a step cannot execute a pipeline: it would wait for itself")
-        self._check_call(targets, jobs)
+        self._check_call(targets, jobs, on_event)
         callbacks = [on_event] if callable(on_event) else list(on_event)
         show = _in_notebook() if progress is None else progress
         teller = Teller(callbacks, print if show else None)
@@ -207,7 +208,19 @@ class PipelineBuilder:
             raise error from next((self._raised[name] for name in failed if name in self._raised), None)
         return results
 
-    def _check_call(self, targets: Sequence[object], jobs: object) -> None:
+    def folder(self, here: str) -> str:
+        """The absolute path of the pipeline's folder, which is made where it is missing. UsageError. `here` is what `root` is relative to."""
+        root = os.path.abspath(os.path.join(here, self._root or ""))
+        try:
+            os.makedirs(root, exist_ok=True)
+        except OSError as error:
+            why = "it is no folder" if os.path.exists(root) else (error.strerror or str(error)).lower()
+            raise UsageError(
+                f'cannot work in the root "{self._root}": {why}', where=f'pipeline "{self._name}"'
+            ) from None
+        return root
+
+    def _check_call(self, targets: Sequence[object], jobs: object, on_event: object) -> None:
         """Can the pipeline be executed so? UsageError."""
         where = f'pipeline "{self._name}"'
         for target in targets:
@@ -217,8 +230,10 @@ class PipelineBuilder:
                 raise UsageError(f"a target is a text, as on the command line, not {target!r}", where=where, hint=hint)
         if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 0:
             raise UsageError(f"jobs must be a whole number, 0 for the cores, not {jobs!r}", where=where)
-        if self._root is not None and os.path.exists(self._root) and not os.path.isdir(self._root):
-            raise UsageError(f'root is "{self._root}", which is no folder', where=where)
+        callbacks = on_event if isinstance(on_event, (list, tuple)) else [on_event]
+        if not all(map(callable, callbacks)):
+            raise UsageError(f"on_event takes a callable, or a list of them, not {on_event!r}", where=where)
+        self.folder(os.getcwd())
 
     def _results(self, space: Workspace, teller: Teller, builder: engine.Builder) -> Results:
         plan, contents = space.plan, space.contents
@@ -289,10 +304,12 @@ class PipelineBuilder:
             targets=targets,
             **settings,
         )
-        if isinstance(step, CopyStep):
-            return made
-        if isinstance(step, ShellStep):
-            if not known:
+        if isinstance(step, (CopyStep, ShellStep)):
+            for method, base in (("run", BaseStep.run), ("merge", BaseStep.merge)):
+                if getattr(type(step), method) is not base:
+                    what = f'step "{step.name}" calls no function, and {type(step).__name__} defines {method}'
+                    raise _mistake(held.place, what, "derive it from BaseStep")
+            if isinstance(step, ShellStep) and not known:
                 compile_command(made)
             return made
         recipe = Recipe(
@@ -433,6 +450,11 @@ def _check_arguments(step: BaseStep, recipe: Recipe, made: Step) -> None:
         )
     if isinstance(step, BaseStep) and type(step).run is BaseStep.run:
         raise _mistake(own(step).place, f'step "{step.name}": {type(step).__name__} does not define run', "write it")
+    for method, called in (("run", function), ("merge", step.merge or function)):
+        if not callable(called):
+            raise _mistake(
+                own(step).place, f'step "{step.name}": {method} of {type(step).__name__} is no function', "write it"
+            )
     known = calling.takes(function)
     if known is None or step.merge is not None:
         return

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ..errors import DuctError
 from . import values
 
 if TYPE_CHECKING:
@@ -122,6 +123,10 @@ def perform(
         bound = {*known.named[: len(args)], *named}
         given = _given(recipe, work)
         named.update({name: given[name] for name in known.named if name in given and name not in bound})
+        if "input" in known.required and "input" not in bound and "input" not in named and recipe.own:
+            raise DuctError(
+                'there is no file for its argument "input"', hint='what may be no file is a list: take "inputs"'
+            )
     result = function(*args, **named)
     if inspect.iscoroutine(result):
         result.close()

@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..ductfile import names, values
-from ..ductfile.checks import check
+from ..ductfile.checks import check, keys_of
 from ..ductfile.drafts import Declared, Draft, Scope
 from ..ductfile.fill import Base
 from ..ductfile.foreach import Today
@@ -19,9 +19,10 @@ from ..ductfile.places import scan
 from ..ductfile.source import Source, Spot
 from ..ductfile.stores import stores
 from ..errors import PlanError
+from ..keys import GS, HTTP
 from ..model import Slot
 from ..template import unparse
-from .steps import CopyStep, ShellStep, own, plain
+from .steps import CopyStep, GCSUploadStep, HttpGetStep, ShellStep, own, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -55,7 +56,11 @@ _NOWHERE = scan("")
 _PYTHON = (
     (re.compile(r" and which is no var\b"), ""),
     (re.compile(r'"run" of '), '"command" of '),
+    (re.compile(r'in "run"'), "in a command"),
+    (re.compile(r"^for a target that is updated in place, .*"), "give the target another name"),
     (re.compile(r"\brun = "), "command = "),
+    (re.compile(r"\b(must be|or|not|write) a table\b"), r"\1 a dict"),
+    (re.compile(r"\btrue or false\b"), "True or False"),
     (re.compile(r"\[stores\.(\w+)\]"), r'stores["\1"]'),
     (re.compile(r'add to \[pools\]: (".*") = 1'), r"say PipelineBuilder(…, pools={\1: 1})"),
     (re.compile(r"write \[pools\] and below it: name = 2"), 'write pools={"name": 2}'),
@@ -177,6 +182,12 @@ class Checker:
             before = [Declared(None, None, each.name, spot) for each in own(step).before]
             draft.values["inputs"] = [*draft.inputs, *before]
         check(draft)
+        if not isinstance(own(step).cache, bool):
+            values.truth(spot.named("cache"), own(step).cache)
+        if isinstance(step, HttpGetStep):
+            _begin(draft.inputs, HTTP, "fetches an address of the web")
+        if isinstance(step, GCSUploadStep):
+            _begin(draft.targets, (GS,), "uploads to gs://")
         if step.makes_value:
             for name, items in draft.foreach.items():
                 if len(items) > 1:
@@ -237,7 +248,7 @@ def _shape(step: BaseStep) -> str | None:
     elif isinstance(step, CopyStep):
         about = (step.sha256,)
     slots = [[name for name, _ in keys] for keys in (inputs, targets)]
-    return repr((type(step), step.makes_value, slots, about, bool(params), said))
+    return repr((type(step), step.makes_value, held.cache, slots, about, bool(params), said))
 
 
 def _keys(keys: Any) -> list[tuple[str | None, str]] | None:
@@ -296,6 +307,12 @@ def _literal(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _literal(each) for name, each in value.items()}
     return [_literal(each) for each in value] if isinstance(value, list) else value
+
+
+def _begin(declared: Iterable[Declared], schemes: tuple[str, ...], does: str) -> None:
+    for key in keys_of(list(declared)):
+        if not key.text.startswith(schemes):
+            key.spot.wrong(f"has {key.text}, and it {does}", hint="a CopyStep copies whatever there is")
 
 
 def _no_values(step: ShellStep, spot: Spot) -> None:

@@ -38,8 +38,8 @@ class Reloading:
 
     @property
     def root(self) -> str:
-        """The absolute folder that its keys are relative to."""
-        return os.path.abspath(os.path.join(os.path.dirname(self._path), self._pipeline.root or ""))
+        """The absolute folder that its keys are relative to. UsageError where it cannot be one."""
+        return self._pipeline.folder(os.path.dirname(self._path))
 
     def notifier(self, reporter: Reporter, state: str) -> Reporter:
         """The notifications that the pipeline asks for."""

@@ -89,6 +89,10 @@ class BaseStep:
         cache: bool = True,
     ) -> None:
         given = locals()
+        if type(self).__hash__ is None:
+            raise TypeError(
+                f"{type(self).__name__} cannot be a key of a dict: write @dataclass(eq=False), or a __hash__"
+            )
         if target is not None:
             if targets:
                 raise TypeError("target and targets say the same thing: give one of them")
@@ -253,7 +257,9 @@ class ShellStep(BaseStep):
         if not command:
             raise ValueError("a ShellStep needs a command")
         if settings.get("name") is None:
-            raise UsageError("a ShellStep needs a name", hint='write ShellStep("…", name="…")')
+            raise UsageError(
+                "a ShellStep needs a name", where=str(place_of_call()), hint='write ShellStep("…", name="…")'
+            )
         self.command = plain(command)
         self.shell = plain(shell)
         super().__init__(**settings)
