@@ -5,12 +5,23 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from miniduct import BaseStep, CopyStep, GCSUploadStep, HttpGetStep, PipelineBuilder, PythonStep, ShellStep
+from miniduct import (
+    BaseStep,
+    CopyStep,
+    GCSClient,
+    GCSUploadStep,
+    HttpClient,
+    HttpGetStep,
+    PipelineBuilder,
+    PythonStep,
+    ShellStep,
+)
 from miniduct.errors import DuctError, PlanError, UsageError
 
 if TYPE_CHECKING:
@@ -204,6 +215,42 @@ def test_a_wrong_name_is_told_with_its_line(name: Any) -> None:
 def test_a_command_without_a_name_is_told_with_its_line() -> None:
     with pytest.raises(UsageError, match=rf"^{re.escape(__file__)}:\d+: a ShellStep needs a name"):
         ShellStep("true")
+
+
+def test_the_line_is_the_one_that_makes_the_step_not_that_of_its_class() -> None:
+    class Mine(BaseStep):
+        def __init__(self, number: int) -> None:
+            super().__init__(retries=-1)
+            self.number = number
+
+    step = Mine(1)
+    line = sys._getframe().f_lineno - 1
+    with pytest.raises(PlanError, match=rf'^{re.escape(__file__)}:{line}: "retries" of step "Mine"'):
+        pipeline(step).execute()
+
+
+def test_a_merge_takes_no_place_of_the_target() -> None:
+    class Mine(PythonStep):
+        def merge(self, outputs: Any) -> Any:
+            return list(outputs.values())
+
+    a, b = PythonStep(write, name="a", target="b.txt"), Mine(write, name="b", target="c.txt")
+    a >> b
+    result = pipeline(a, b).execute(raise_on_error=False)[b]
+    assert result.error == 'merge gives a value for the argument "target", which the step\'s own target has'
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (lambda: HttpClient(timeout="soon"), '"stores.http.timeout" of HttpClient must be seconds'),
+        (lambda: HttpClient(secrets="T", headers={"a.com": {"X": "{U}"}}), 'has {U}, and its "secrets" do not name it'),
+        (lambda: GCSClient(project=5), '"stores.gcs.project" of GCSClient must be a text, not a number'),  # type: ignore[arg-type]
+    ],
+)
+def test_the_clients_check_their_settings(make: Callable[[], Any], what: str) -> None:
+    with pytest.raises(PlanError, match=re.escape(what)):
+        make()
 
 
 def test_a_dataclass_that_cannot_be_a_key_is_told() -> None:

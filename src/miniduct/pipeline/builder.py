@@ -271,7 +271,7 @@ class PipelineBuilder:
             raise UsageError(f'pipeline "{self._name}" has no steps', hint="add_step adds one")
         self._held, self._raised = {}, {}
         _Checks(self).check()
-        checker = Checker(self._name, root, _main_module())
+        checker = Checker(f'pipeline "{self._name}"', root, _main_module())
         place = _location(self._place, root, {})
         pools, stores = checker.pools(place, self._pools), checker.stores(place, self._stores)
         places: dict[str, str] = {}

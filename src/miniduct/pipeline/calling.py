@@ -122,6 +122,9 @@ def perform(
     if known is not None:
         bound = {*known.named[: len(args)], *named}
         given = _given(recipe, work)
+        taken = [name for name in ("target", "targets") if merge is not None and name in given and name in bound]
+        if taken:
+            raise DuctError(f'merge gives a value for the argument "{taken[0]}", which the step\'s own target has')
         named.update({name: given[name] for name in known.named if name in given and name not in bound})
         if "input" in known.required and "input" not in bound and "input" not in named and recipe.own:
             raise DuctError(

@@ -94,11 +94,11 @@ class Said(NamedTuple):
 
 
 class Checker:
-    """Checks the settings of a pipeline and of its steps, and gathers what is wrong; `check` raises it."""
+    """Checks the settings of a pipeline and of its steps, and gathers what is wrong; `end` raises it. `owner` is what has the pipeline's."""
 
-    def __init__(self, name: str, root: str, main: str | None) -> None:
+    def __init__(self, owner: str, root: str, main: str | None = None) -> None:
         self.today = Today(datetime.date.today())
-        self._name = name
+        self._owner = owner
         self._base = Base(root)
         self._main = main
         self._mistakes: list[Mistake] = []
@@ -117,8 +117,7 @@ class Checker:
         return stores(spot, table) if all(_named(spot, each) for each in (table, *inner)) else {}
 
     def _setting(self, name: str, place: Location) -> Spot:
-        pipeline = f'pipeline "{self._name}"'
-        return Spot(_Line(place, self._mistakes), (), pipeline, pipeline).named(name)
+        return Spot(_Line(place, self._mistakes), (), self._owner, self._owner).named(name)
 
     def steps(self, places: Mapping[BaseStep, Location], pools: Iterable[str] | None) -> dict[BaseStep, Said]:
         """What the steps say, by step. PlanError with all mistakes of the pipeline. `pools`: None where they could not be read."""
@@ -138,9 +137,13 @@ class Checker:
                 found[step] = _said(draft, place, full)
                 if shape is not None:
                     good[shape] = found[step].settings
+        self.end()
+        return found
+
+    def end(self) -> None:
+        """PlanError with all mistakes."""
         if self._mistakes:
             raise PlanError([_in_python(each) for each in dict.fromkeys(self._mistakes)])
-        return found
 
     def _draft(self, step: BaseStep, place: Location) -> Draft:
         owner = f'step "{step.name}"'

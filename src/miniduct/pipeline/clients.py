@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ..errors import StoreError
 from ..model import Project
 from ..remotes import stores_of
+from .checking import Checker
+from .steps import place_of_call
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from ..stores.routed import Stores
@@ -23,7 +26,10 @@ class _Client:
 
     def __init__(self, store: str, settings: dict[str, Any]) -> None:
         given = {name: value for name, value in settings.items() if value is not None}
-        project = Project(root=os.getcwd(), files=(), steps=(), stores={store: given})
+        checker = Checker(type(self).__name__, os.getcwd())
+        stores = checker.stores(place_of_call(self), {store: given})
+        checker.end()
+        project = Project(root=os.getcwd(), files=(), steps=(), stores=stores)
         self._stores: Stores = stores_of(
             project,
             os.environ,
@@ -76,10 +82,10 @@ class HttpClient(_Client):
         *,
         headers: dict[str, dict[str, str]] | None = None,
         query: dict[str, dict[str, str]] | None = None,
-        secrets: tuple[str, ...] = (),
-        timeout: float | None = None,
+        secrets: str | Sequence[str] = (),
+        timeout: float | str | None = None,
     ) -> None:
-        super().__init__("http", {"headers": headers, "query": query, "secrets": secrets, "timeout": timeout})
+        super().__init__("http", {"headers": headers, "query": query, "secrets": secrets or None, "timeout": timeout})
 
     def get(self, url: str, path: str | os.PathLike[str]) -> str:
         """Get the content of an address into a file, whole or not at all; the path. StoreError."""

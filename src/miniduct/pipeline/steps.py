@@ -15,6 +15,7 @@ from ..model import Location
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from types import FrameType
 
 Path = str | os.PathLike[str]
 Keys = Path | Sequence[Path] | Mapping[str, Path | Sequence[Path]]
@@ -39,13 +40,13 @@ class Own:
 
     __slots__ = ("before", "cache", "function", "name", "pipeline", "place", "said")
 
-    def __init__(self, name: str, said: dict[str, Any], cache: bool) -> None:
+    def __init__(self, step: BaseStep, name: str, said: dict[str, Any], cache: bool) -> None:
         self.name = name
         self.said = said
         self.cache = cache
         self.before: dict[BaseStep, None] = {}
         self.pipeline: Named | None = None
-        self.place = place_of_call()
+        self.place = place_of_call(step)
         self.function: Callable[..., Any] | None = None
 
 
@@ -104,7 +105,7 @@ class BaseStep:
                 value = _plain(key, value)
                 if value or not isinstance(value, (list, dict)):
                     said[key] = value
-        self.__own = Own(type(self).__name__ if name is None else name, said, cache)
+        self.__own = Own(self, type(self).__name__ if name is None else name, said, cache)
 
     @property
     def name(self) -> str:
@@ -205,12 +206,18 @@ def _connect(first: BaseStep, then: BaseStep) -> None:
     before[first] = None
 
 
-def place_of_call() -> Location:
-    """Where the user's code calls this package."""
+def place_of_call(made: object = None) -> Location:
+    """Where the user's code calls this package; where it makes `made`, which its class's `__init__` belongs to."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_back is not None and (frame.f_code.co_filename.startswith(_PACKAGE) or _is_init(frame, made)):
         frame = frame.f_back
     return Location(frame.f_code.co_filename, frame.f_lineno)
+
+
+def _is_init(frame: FrameType, made: object) -> bool:
+    code = frame.f_code
+    own_init = made is not None and code.co_name in ("__init__", "__post_init__") and code.co_argcount > 0
+    return own_init and frame.f_locals.get(code.co_varnames[0]) is made
 
 
 class PythonStep(BaseStep):
