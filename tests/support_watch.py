@@ -5,12 +5,25 @@ from __future__ import annotations
 import os
 import re
 import signal
+import time
 from typing import TYPE_CHECKING
 
 from support import Sandbox, wait_for
 
 if TYPE_CHECKING:
     import subprocess
+
+
+def waits(pid: int, *, during: float) -> int:
+    """How often the process goes to sleep in so many seconds."""
+
+    def count() -> int:
+        with open(f"/proc/{pid}/status") as status:
+            return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status.read(), re.MULTILINE)[1])  # type: ignore[index]
+
+    before = count()
+    time.sleep(during)
+    return count() - before
 
 
 class Watching:

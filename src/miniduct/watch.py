@@ -283,7 +283,6 @@ class Watch:
         quiet = WhenItMatters(reporter, matters=first)
         told, self._broken = self._broken, None
         self._moved, self._again_at = (), None
-
         inner: list[Interrupts] = []
 
         def listen(interrupts: Interrupts, plan: Plan) -> None:
@@ -358,9 +357,7 @@ class Watch:
         header = snapshot.header
         if self._evidence is not None and watched:
             self._evidence.take(snapshot, looked[0], checked.changed, watched)
-        keep(
-            where.state, checked
-        )  # a build looks at nothing again that was looked at here; what changes meanwhile is told
+        keep(where.state, checked)  # a build looks at nothing again that was looked at here; later changes are told
         folders = header["folders"]
         found = [Difference(folders[at][0], stamp_of(folders[at][0])) for at in checked.folders]
         if checked.changed:
@@ -423,9 +420,9 @@ class Watch:
 
     def _plan_look(self, took: float) -> None:
         """Trees, links, files with several names: look at them now and then, for less than a hundredth of the time."""
-        blind = self._queue is not None and (self._evidence is None or self._evidence.blind)
+        blind = self._evidence is None or self._evidence.blind
         blind = blind or any(os.path.realpath(path) != os.path.abspath(path) for path in self._files)
-        self._look_at = time.monotonic() + max(POLL, 100 * took) if blind else None
+        self._look_at = time.monotonic() + max(POLL, 100 * took) if blind and self._queue is not None else None
 
     def _open(self) -> None:
         if self._poll is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support import Sandbox, wait_for
-from support_watch import Watching
+from support_watch import Watching, waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -148,6 +148,16 @@ def test_where_links_lead(project: Sandbox, watching: Callable[..., Watching]) -
     holds(project, "edited\nby its other name\n")
     project.write("far/Ductfile", STEPS.replace("cat {inputs}", "tail -n 1 {inputs} | tail -n 1"))
     holds(project, "by its other name\n")
+
+
+def test_polling_a_ductfile_that_is_a_link_does_not_keep_it_awake(
+    project: Sandbox, watching: Callable[..., Watching]
+) -> None:
+    project.rename("Ductfile", "real")
+    os.symlink("real", project.path("Ductfile"))
+    watch = watching("--poll", "1")
+    time.sleep(2.5)
+    assert waits(watch.process.pid, during=1.0) < 50
 
 
 # -- mends ------------------------------------------------------------------------------------------------------------------------------
