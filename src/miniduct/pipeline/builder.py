@@ -20,11 +20,13 @@ from ..errors import EXIT_INTERRUPTED, DuctError, Mistake, PlanError, UsageError
 from ..keys import HTTP, VALUES, bucket_and_name, is_remote, secret_in
 from ..model import Body, Check, Location, Project, Run, Slot, Step
 from ..notifying import Notifier, checked
+from ..plan.definition import canonical
 from ..runners.command import compile_command
 from ..runners.threads import HERE
 from ..workspace import Where, open_workspace
 from . import calling, identity, values
 from .calling import Recipe
+from .objects import UnidentifiedError
 from .results import FAILED, NOT_RUN, PipelineError, Results, StepResult
 from .steps import BaseStep, CopyStep, ShellStep
 from .telling import Teller
@@ -204,10 +206,11 @@ class PipelineBuilder:
             raise UsageError(f'pipeline "{self._name}" has no steps', hint="add_step adds one")
         _Checks(self).check()
         places: dict[str, str] = {}
-        steps = tuple(self._step(step, root, places) for step in self._steps.values())
+        known = identity.Known(root)
+        steps = tuple(self._step(step, root, places, known) for step in self._steps.values())
         return Project(root=root, files=(), steps=steps, pools=self._pools, stores=self._stores)
 
-    def _step(self, step: BaseStep, root: str, places: dict[str, str]) -> Step:
+    def _step(self, step: BaseStep, root: str, places: dict[str, str], known: identity.Known) -> Step:
         place = _location(step._place, root, places)
         own = _slots(step._inputs, place) if step._inputs else []
         inputs, after = list(own), list(step._settings["after"])
@@ -249,7 +252,8 @@ class PipelineBuilder:
             step._cache,
         )
         _check_arguments(step, recipe, made)
-        return _replaced(made, code=identity.code_of(_thing(step), root), body=self._body(step, recipe, root))
+        code, params = _identity(step, known)
+        return _replaced(made, code=code, params=params, body=self._body(step, recipe, root))
 
     def _value_key(self, step: BaseStep) -> str:
         return f"{VALUES}{self._name}/{step.name}"
@@ -307,6 +311,12 @@ class PipelineBuilder:
             run = Run(text=step.command, shell=step.shell)
         else:
             run = Run(argv=step.command)
+        for name, value in made.params.items():
+            try:
+                canonical(value)
+            except (TypeError, ValueError, RecursionError) as error:
+                what = f'step "{step.name}": param "{name}" cannot be told as text: {error}'
+                raise _mistake(step._place, what, "give plain data") from None
         found = _replaced(made, run=run)
         compile_command(found)
         return found
@@ -348,23 +358,25 @@ def _never(work: Work) -> None:  # noqa: ARG001
 
 
 def _thing(step: BaseStep) -> object:
-    """What the step's identity rests on: the function, or `run` with the object's own fields."""
-    function = step.function
-    if getattr(function, "__self__", None) is not step:
-        return function if step.merge is None else _Fields(step)
-    return _Fields(step)
+    """What the step's identity rests on: the function, or the object itself with the fields of its own."""
+    return step if getattr(step.function, "__self__", None) is step or step.merge is not None else step.function
 
 
-class _Fields:
-    """A step of a class of the user's, for its identity: the class, and the fields that are not BaseStep's."""
-
-    def __init__(self, step: BaseStep) -> None:
-        self.__qualname__ = type(step).__qualname__
-        self.kind = type(step)
-        self.fields = {key: value for key, value in vars(step).items() if key not in _BASE_FIELDS}
-
-
-_BASE_FIELDS = frozenset(vars(BaseStep(name="fields")))
+def _identity(step: BaseStep, known: identity.Known) -> tuple[tuple[tuple[str, str], ...], dict[str, Any]]:
+    """The step's code, and what stands for its parameters. PlanError where something cannot be told from another."""
+    found, parts, what = {}, [], ""
+    try:
+        for name, value in step._settings["params"].items():
+            what = f'param "{name}"'
+            found[name], part = known.param(value)
+            if part.uses:
+                parts.append(part)
+        what = "what its function uses"
+        return known.code_of(_thing(step), *parts), found
+    except UnidentifiedError as error:
+        raise _mistake(
+            step._place, f'step "{step.name}": {what} {error}', "give plain data, or a file as an input"
+        ) from None
 
 
 def _replaced(step: Step, **changes: Any) -> Step:
