@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -176,6 +177,12 @@ CHANGED = {
         h = [basename, dirname][@@ - 1]
         def f(): return h("a/b")
         # function f changed""",
+    "function within an object of C code": """
+        from functools import cmp_to_key
+        def h(a, b): return @@
+        KEY = cmp_to_key(h)
+        def f(): return sorted([1, 2], key=KEY)
+        # function h changed""",
     "method of a global object": """
         TABLE = {"a": @@}
         get = TABLE.get
@@ -381,16 +388,17 @@ CHANGED = {
 }
 CHANGED.update({
     f"value: {value}": f"""
-        import array, collections, datetime, decimal, fractions, pathlib, re, types, uuid
+        import array, collections, datetime, decimal, fractions, pathlib, re, struct, types, uuid
         CONF = {value}
-        def f(): return str(CONF)
+        def f(): return id(CONF)
         # value CONF changed"""
     for value in (
         'pathlib.Path("a@@")', 're.compile("@@")', 're.compile("a", @@ << 3)', "datetime.date(2020, 1, @@)", "datetime.timedelta(@@)",
         "datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=@@)))", "decimal.Decimal(@@)", "range(@@)",
         "fractions.Fraction(1, @@)", "slice(@@)", "bytearray([@@])", "memoryview(bytes([@@]))", "array.array('i', [@@])",
         "types.SimpleNamespace(a=@@)", "collections.OrderedDict(a=@@)", "collections.deque([0], @@)", "collections.Counter(a=@@)",
-        "collections.defaultdict([int, str][@@ - 1])", "types.MappingProxyType({1: @@})", "uuid.UUID(int=@@)", "iter([@@])", "{frozenset([@@])}",
+        "collections.defaultdict([int, str][@@ - 1])", "types.MappingProxyType({1: @@})", "uuid.UUID(int=@@)", "iter([@@])", "struct.Struct('@@i')",
+        "{frozenset([@@])}",
         "[1, (2, {3: [@@]})]", "-0.0 if @@ == 1 else 0.0", "[True, 1][@@ - 1]", "[[True], [1]][@@ - 1]", "[(1,), [1]][@@ - 1]",
         "['x' * 1000, 'y' * 1000][@@ - 1]", "[b'x' * 1000, 'x' * 1000][@@ - 1]", "{1: 2, 3: 4} if @@ == 1 else {3: 4, 1: 2}",
     )
@@ -466,6 +474,8 @@ def test_a_file_that_was_edited_since_it_was_loaded_is_not_believed() -> None:
 
 STABLE = """
     import contextlib, dataclasses, enum, functools, logging, random, threading, types, weakref
+    from os import environ
+    T = __import__("typing").TypeVar("T")
     logger = logging.getLogger(__name__)
     SETS = {"a": {"x", "y", "z", "w"}, "b": [frozenset("abcdef"), {("p", 1), ("q", 2)}, {print, len, min}]}
     LOCK, REFS, CACHE = threading.Lock(), weakref.WeakSet(), weakref.WeakKeyDictionary()
@@ -487,7 +497,8 @@ STABLE = """
     @functools.lru_cache
     def cached(x): return x
     def f(odd=types.SimpleNamespace(a={"m", "n", "o"})):
-        logger.debug(__file__)
+        logger.debug(__file__, T)
+        environ["CHANGED"] = str(random.random())
         with contextlib.suppress(KeyError), LOCK:
             PLAIN.once, kinds(1), cached(2), kinds("x")
         REFS.add(PLAIN)
@@ -626,6 +637,27 @@ def test_a_field_of_a_step_counts_with_its_class() -> None:
         found = module("p", textwrap.dedent(text).replace("@@", str(number)))
         assert executed(found.Fit(found.Model())).value == number
         assert executed(found.Fit(found.Model())).status == "up to date"
+
+
+@pytest.mark.parametrize("passed_on", [False, True])
+def test_the_code_of_a_values_class_counts_for_who_reads_it(passed_on: bool) -> None:
+    text = """
+        class Point:
+            def __init__(self, x): self.x = x
+            def scaled(self): return self.x * @@
+        def load(): return [Point(1), Point(2)]
+        def first(points): return points[:1]
+        def use(points): return [each.scaled() for each in points]
+        """
+    for number in (1, 2):
+        found = module("p", textwrap.dedent(text).replace("@@", str(number)))
+        for status in ("done", "up to date"):
+            load, first, use = PythonStep(found.load), PythonStep(found.first), PythonStep(found.use)
+            steps = [load, first, use] if passed_on else [load, use]
+            for before, then in itertools.pairwise(steps):
+                before >> then
+            result = executed(*steps)
+            assert (result.status, result.value) == (status, [number] if passed_on else [number, 2 * number])
 
 
 def test_lists_in_many_places_are_looked_at_once() -> None:

@@ -253,7 +253,7 @@ class PipelineBuilder:
         )
         _check_arguments(step, recipe, made)
         code, params = _identity(step, known)
-        return _replaced(made, code=code, params=params, body=self._body(step, recipe, root))
+        return _replaced(made, code=code, params=params, body=self._body(step, recipe, root, known))
 
     def _value_key(self, step: BaseStep) -> str:
         return f"{VALUES}{self._name}/{step.name}"
@@ -321,7 +321,7 @@ class PipelineBuilder:
         compile_command(found)
         return found
 
-    def _body(self, step: BaseStep, recipe: Recipe, root: str) -> Body:
+    def _body(self, step: BaseStep, recipe: Recipe, root: str, known: identity.Known) -> Body:
         function, merge = step.function, step.merge
         given = [name for name in ("cwd", "env_set") if step._settings[name] not in (".", "", {})]
         if given and self._workers == "threads":
@@ -345,7 +345,7 @@ class PipelineBuilder:
 
         def call(work: Work) -> Mapping[str, bytes]:
             try:
-                return calling.perform(function, merge, recipe, work, held)
+                return calling.perform(function, merge, recipe, work, held, known.classes)
             except BaseException as error:
                 raised[name] = error
                 raise

@@ -6,6 +6,7 @@ A recipe says how; it is plain data, so that a worker process can be given one. 
 from __future__ import annotations
 
 import inspect
+import os
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import values
+from .identity import Known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
@@ -109,8 +111,12 @@ def perform(
     recipe: Recipe,
     work: Work,
     held: MutableMapping[str, Any] | None,
+    code: values.Code,
 ) -> Mapping[str, bytes]:
-    """Call the function for one job, and write its value where it makes one; the fingerprint of its file."""
+    """Call the function for one job, and write its value where it makes one; the fingerprint of its file.
+
+    `code` tells what identifies the code of classes, for those in the value.
+    """
     named: dict[str, Any] = {}
     args = outputs = [_output(kind, [work.inputs[at] for at in slots], held) for _, kind, slots in recipe.sources]
     if merge is not None:
@@ -127,7 +133,7 @@ def perform(
     if not recipe.makes_value:
         return {}
     path = work.targets[0][0]
-    return {path: values.write(path, result, None if recipe.keeps else held)}
+    return {path: values.write(path, result, None if recipe.keeps else held, code)}
 
 
 def _merged(found: Any) -> tuple[list[Any], dict[str, Any]]:
@@ -183,4 +189,4 @@ def remote(
     for part in name.split("."):
         found = getattr(found, part)
     found = getattr(found, "function", found)
-    perform(found, None, Recipe(**recipe), Work(inputs, targets, values), None)
+    perform(found, None, Recipe(**recipe), Work(inputs, targets, values), None, Known(os.getcwd()).classes)

@@ -23,6 +23,7 @@ from .objects import (
     UnidentifiedError,
     attributes,
     held_by,
+    is_compiled,
     is_local,
     members,
     module_name,
@@ -102,11 +103,12 @@ class Known:
 
     def _piece(self, thing: Any) -> _Piece:
         found = _Piece(thing, [], {})
-        if isinstance(thing, types.FunctionType):
+        kind = type(thing)  # a proxy says that it is something else
+        if kind is types.FunctionType:
             self._function(thing, found)
-        elif isinstance(thing, type):
+        elif issubclass(kind, type):
             self._class(thing, found)
-        elif isinstance(thing, types.ModuleType):
+        elif issubclass(kind, types.ModuleType):
             self._module(module_name(thing.__name__), getattr(thing, "__file__", None), found)
         elif thing is not None:
             self._object(thing, found)
@@ -130,7 +132,7 @@ class Known:
             found.said.append((name, _digest(self._objects.text(function).encode())))
         for what, held in held_by(function):
             if held is not function:
-                inner = isinstance(held, types.FunctionType)
+                inner = type(held) is types.FunctionType
                 self._add(found, f"function {name_of(held)}" if inner else f"{name} {what}", held)
 
     def _home(self, name: str, function: types.FunctionType) -> _Piece:
@@ -150,7 +152,7 @@ class Known:
             # That the name means this, is a part of what the function says.
             said.append(f"{key}=".encode() + known.said)
             found.uses.update(known.uses)
-            if isinstance(value, types.ModuleType) and known.uses:
+            if known.uses and issubclass(type(value), types.ModuleType):
                 self._attributes(value, text.names, found)
         found.said.insert(0, (name, _digest(b"\n".join(said))))
         for each in text.imports:
@@ -161,7 +163,7 @@ class Known:
         """The values of a module's names as they are, whatever its file says."""
         held = vars(module)
         for name in sorted(names & held.keys() - _OF_A_MODULE):
-            if not callable(held[name]) and not isinstance(held[name], types.ModuleType):
+            if not callable(held[name]) and not issubclass(type(held[name]), types.ModuleType):
                 self._add(found, f"value {module_name(module.__name__)}.{name}", held[name])
 
     def _class(self, kind: type, found: _Piece) -> None:
@@ -177,18 +179,21 @@ class Known:
         for part in parts:
             found.uses.update(part.uses)
         found.said.insert(0, (name, _digest(b"\n".join(said))))
+        home = sys.modules.get(kind.__module__)
+        if home is not None and is_compiled(home):
+            self._use(found, home)
 
     def _object(self, thing: Any, found: _Piece) -> None:
         """An object that is called, or a step: field by field, so that each can be named."""
         kind = type(thing)
         name = name_of(thing)
-        if isinstance(thing, functools.partial):
+        if kind is functools.partial:
             self._use(found, thing.func)
             self._add(found, f"function {name_of(thing.func)} arguments", (thing.args, sorted(thing.keywords.items())))
-        elif isinstance(thing, types.MethodType):
+        elif kind is types.MethodType:
             self._use(found, thing.__func__)
             self._use(found, thing.__self__)
-        elif isinstance(thing, BaseStep):
+        elif issubclass(kind, BaseStep):
             self._add(found, f"class {kind.__qualname__}", kind)
             for key, value in step_fields(thing):
                 self._add(found, f"field {key.removeprefix('_')}", value)

@@ -10,26 +10,27 @@ from __future__ import annotations
 import copyreg
 import enum
 import functools
+import gc
 import marshal
 import os
 import pickle
+import struct
 import sys
 import sysconfig
 import types
 import weakref
 from array import array
+from importlib.machinery import EXTENSION_SUFFIXES
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blake3 import blake3
 
-from .sources import byte_code
+from .sources import Sources, byte_code
 from .steps import BaseStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-
-    from .sources import Sources
 
     Walk = Iterator[Any]
 
@@ -47,19 +48,13 @@ _BASE_FIELDS = frozenset(vars(BaseStep(name="fields")))
 _BY_KIND = frozenset({
     "_thread.lock", "_thread.RLock", "_thread._local", "_threading_local.local", "threading._RLock", "threading.Condition", "threading.Event",
     "threading.Semaphore", "threading.Barrier", "threading.Thread", "logging.Logger", "weakref.WeakKeyDictionary", "weakref.WeakValueDictionary",
-    "_weakrefset.WeakSet", "miniduct.pipeline.builder.PipelineBuilder",
+    "_weakrefset.WeakSet", "multiprocessing.synchronize.SemLock", "multiprocessing.queues.Queue", "os._Environ",
+    "miniduct.pipeline.builder.PipelineBuilder",
 })  # fmt: skip
 """Kinds whose state is of this process: what a step does is not told by it."""
-_OF_A_CLASS = frozenset(
-    {
-        "__slots__",
-        "__match_args__",
-        "__annotations__",
-        "__dataclass_fields__",
-        "__dataclass_params__",
-        "__attrs_attrs__",
-    }
-)
+_OF_A_CLASS = frozenset({
+    "__slots__", "__match_args__", "__annotations__", "__dataclass_fields__", "__dataclass_params__", "__attrs_attrs__",
+})  # fmt: skip
 """Those of its special names whose values count; functions always do."""
 
 
@@ -270,11 +265,13 @@ class Objects:
             reduced: Any = reduce(value) if reduce else value.__reduce_ex__(5)
             if isinstance(reduced, str):  # the name of an object that there is once
                 frame.say(reduced)
-                yield sys.modules.get(getattr(value, "__module__", None) or "")
+                home = sys.modules.get(getattr(value, "__module__", None) or "")
+                yield home if is_compiled(home) else None
             else:
                 parts = (*reduced[:3], *(tuple(each or ()) for each in reduced[3:5]))
         except Exception:  # it cannot be pickled; what it holds can be looked at
             frame.opaque = None if ours and not whole else _name(kind)
+            yield from (each for each in gc.get_referents(value) if type(each) is types.FunctionType)
         if ours or whole or not parts:
             for name, held in attributes(value, kind):
                 frame.say(name)
@@ -393,6 +390,11 @@ def _referent(value: Any, frame: _Frame) -> Walk:
     yield value()
 
 
+def _layout(value: struct.Struct, frame: _Frame) -> Walk:
+    frame.say(value.format)
+    yield struct.Struct
+
+
 def _kind_alone(value: object, frame: _Frame) -> Walk:  # noqa: ARG001
     yield type(value)
 
@@ -419,6 +421,7 @@ _WAYS: dict[type, Callable[[Any, _Frame], Walk]] = {
     BaseStep: _step,
     enum.Enum: _member,
     weakref.ref: _referent,
+    struct.Struct: _layout,
 }
 _WITH_SUBCLASSES = (BaseStep, enum.Enum, weakref.ref)
 
@@ -463,7 +466,7 @@ def attributes(value: object, kind: type) -> list[tuple[str, Any]]:
             found[name] = slot.__get__(value)
         except AttributeError:
             continue
-    for name in remembered & found.keys():
+    for name in found.keys() & (remembered | {"__module__"}):
         del found[name]
     return sorted(found.items(), key=lambda item: str(item[0]))
 
@@ -519,6 +522,11 @@ def is_local(file: str | None) -> bool:
         return False
     file = os.path.abspath(file)
     return not file.startswith((PACKAGE, *_INSTALLED)) and "site-packages" not in file and "dist-packages" not in file
+
+
+def is_compiled(module: object) -> bool:
+    """Is it a module of C code?"""
+    return str(getattr(module, "__file__", None)).endswith(tuple(EXTENSION_SUFFIXES))
 
 
 def module_name(name: str) -> str:
