@@ -317,6 +317,51 @@ CHANGED = {
         CONF = E(@@)
         def f(): return CONF.value
         # value CONF changed""",
+    "Enum member that knows more than its value": """
+        from enum import Enum
+        class E(Enum):
+            def __new__(cls, value, label):
+                made = object.__new__(cls)
+                made._value_, made.label = value, label
+                return made
+            A = 1, @@
+        def f(): return E.A.label
+        # class E""",
+    "singledispatchmethod": """
+        from functools import singledispatchmethod
+        class C:
+            @singledispatchmethod
+            def p(self, x): return 0
+            @p.register
+            def _(self, x: int): return @@
+        def f(): return C().p(1)
+        # C._ changed""",
+    "list of one's own, after an empty one": """
+        class M(list): pass
+        CONF = [M(), M([@@])]
+        def f(): return CONF[1][0]
+        # value CONF changed""",
+    "field of a thread of one's own": """
+        import threading
+        class Worker(threading.Thread):
+            def __init__(self, top):
+                super().__init__(name="worker")
+                self.top = top
+        CONF = Worker(@@)
+        def f(): return CONF.top
+        # value CONF changed""",
+    "wrappers of one code": """
+        def log(function, *more):
+            import functools
+            @functools.wraps(function)
+            def inner(): return function()
+            return inner
+        @log
+        def g(): return 1
+        @log
+        def h(): return @@
+        def f(): return g() + h()
+        # function h changed""",
     "class attribute, a list": """
         class C:
             X = [@@]
@@ -450,6 +495,67 @@ def test_a_name_of_a_module_counts_as_it_is() -> None:
     result = executed(PythonStep(f))
     assert result.value == 2
     assert "value helper.X changed" in result.reason
+
+
+@pytest.mark.parametrize("use", ["helper.h()", "helper.T[0]()"])
+def test_a_function_put_into_a_module_counts(use: str) -> None:
+    helper = module("helper", "def h(): return 0\nT = []")
+    f = module("p", f"import helper\ndef f(): return {use}").f
+    for number in (1, 2):
+        helper.h = eval(f"lambda: {number}")
+        helper.T = [helper.h]
+        result = executed(PythonStep(f))
+        assert (result.status, result.value) == ("done", number)
+        assert executed(PythonStep(f)).status == "up to date"
+
+
+def test_a_submodule_counts_that_its_package_does_not_import() -> None:
+    os.makedirs("pack/deep")
+    for number in (1, 2):
+        for name, text in (
+            ("__init__", ""),
+            ("deep/__init__", ""),
+            ("deep/sub", f"def h(): return {number}  #{'#' * number}"),
+        ):
+            with open(f"pack/{name}.py", "w") as file:
+                file.write(text)
+        for name in [each for each in sys.modules if each.partition(".")[0] == "pack"]:
+            del sys.modules[name]
+        result = executed(PythonStep(module("p", "import pack.deep.sub\ndef f(): return pack.deep.sub.h()").f))
+        assert (result.status, result.value) == ("done", number)
+    assert "module pack.deep.sub changed" in result.reason
+
+
+def test_a_module_counts_as_it_was_loaded() -> None:
+    def f() -> Any:
+        helper = module("helper", "X = 1\ndef h(): return X")
+        yield module("p", "import helper\ndef f(): return helper.h()").f
+        with open("helper.py", "w") as file:
+            file.write("X = 2\ndef h(): return X")
+        yield sys.modules["p"].f
+        exec("X = 2", helper.__dict__)
+        helper.__spec__ = object()
+        yield sys.modules["p"].f
+
+    said = [(result.status, result.value) for result in (executed(PythonStep(each)) for each in f())]
+    assert said == [("done", 1), ("up to date", 1), ("done", 2)]
+
+
+def test_what_cannot_be_looked_at_makes_its_step_run_each_time_and_nothing_else() -> None:
+    text = """
+        class Meta(type):
+            def __getattribute__(cls, name): raise RuntimeError("no")
+            def __eq__(cls, other): raise RuntimeError("no")
+        class Evil(metaclass=Meta): pass
+        class Liar:
+            __class__ = property(lambda self: 1 / 0)
+        CONF = [Evil, object.__new__(Evil), Liar(), @@]
+        def f(): return CONF[3]
+        def g(e=Evil): return Evil is e
+        """
+    for _ in range(2):
+        found = module("p", textwrap.dedent(text).replace("@@", "1"))
+        assert [executed(PythonStep(each)).status for each in (found.f, found.g)] == ["done", "done"]
 
 
 def test_a_module_that_is_found_only_where_it_was_loaded_from_counts() -> None:

@@ -29,6 +29,7 @@ from .objects import (
     module_name,
     package_of,
     step_fields,
+    told,
 )
 from .sources import Sources
 from .steps import BaseStep
@@ -61,7 +62,7 @@ class Known:
         self._sources = Sources()
         self._objects = Objects(self._sources)
         self._pieces: dict[int, _Piece] = {}
-        self._homes: dict[tuple[types.CodeType, int], _Piece] = {}
+        self._homes: dict[tuple[str, types.CodeType, int], _Piece] = {}
         self._searched: dict[str, Modules] = {}
 
     def code_of(self, thing: object, *others: Part) -> tuple[tuple[str, str], ...]:
@@ -78,7 +79,7 @@ class Known:
             seen.add(id(each))
             piece = self._pieces.get(id(each))
             if piece is None:
-                piece = self._pieces[id(each)] = self._piece(each)
+                piece = self._pieces[id(each)] = self._looked_at(each)
             for name, digest in piece.said:
                 # Things of one name, of two modules perhaps, count together.
                 found[name] = _digest(f"{found[name]} {digest}".encode()) if name in found else digest
@@ -95,9 +96,20 @@ class Known:
 
     def classes(self, kinds: Iterable[object]) -> bytes:
         """What identifies the code of those of the functions and classes that are the user's; empty where none is."""
-        parts = [self._objects.part(kind) for kind in kinds]
-        pieces = self.code_of(None, *parts) if any(part.uses for part in parts) else ()
+        try:
+            parts = [self._objects.part(kind) for kind in kinds]
+            pieces = self.code_of(None, *parts) if any(part.uses for part in parts) else ()
+        except UnidentifiedError:
+            return os.urandom(32)
         return blake3(repr(pieces).encode()).digest() if pieces else b""
+
+    def _looked_at(self, thing: object) -> _Piece:
+        try:
+            return self._piece(thing)
+        except UnidentifiedError:
+            raise
+        except Exception:  # whatever a class does where it is asked for something: then it is never as it was
+            return _Piece(thing, [("object of a class of its own ways", os.urandom(16).hex())], {})
 
     # -- pieces ---------------------------------------------------------------------------------------------------------------------------
 
@@ -122,7 +134,7 @@ class Known:
     def _function(self, function: types.FunctionType, found: _Piece) -> None:
         name = f"function {name_of(function)}"
         if self._objects.is_local(function):
-            place = (function.__code__, id(function.__globals__))
+            place = (name, function.__code__, id(function.__globals__))
             home = self._homes.get(place)
             if home is None:
                 home = self._homes[place] = self._home(name, function)
@@ -160,11 +172,20 @@ class Known:
         return found
 
     def _attributes(self, module: types.ModuleType, names: frozenset[str], found: _Piece) -> None:
-        """The values of a module's names as they are, whatever its file says."""
+        """What a module's names mean now, where that is not what its file says; and its submodules."""
         held = vars(module)
         for name in sorted(names & held.keys() - _OF_A_MODULE):
-            if not callable(held[name]) and not issubclass(type(held[name]), types.ModuleType):
-                self._add(found, f"value {module_name(module.__name__)}.{name}", held[name])
+            value, full = held[name], f"{module_name(module.__name__)}.{name}"
+            known = self._objects.reference(value)
+            if known is None:
+                self._add(found, f"{'function' if callable(value) else 'value'} {full}", value)
+            elif issubclass(type(value), types.ModuleType):
+                if known.uses.keys() - found.uses.keys():
+                    found.uses.update(known.uses)
+                    self._attributes(value, names, found)
+            elif known.said != told(full):
+                found.said.append((f"value {full}", _digest(known.said)))
+                found.uses.update(known.uses)
 
     def _class(self, kind: type, found: _Piece) -> None:
         name = f"class {kind.__qualname__}"
@@ -220,7 +241,7 @@ class Known:
         if known is None or not known.local or not is_local(known.file or next(iter(known.folders), None)):
             return
         try:
-            found.said.extend(modules.code(name).digests)
+            found.said.extend((each, _as_loaded(each, digest)) for each, digest in modules.code(name).digests)
         except BrokenModuleError as error:
             found.said.append((name, f"{error.file}:{error.line}: {error}"))
 
@@ -244,6 +265,21 @@ def name_of(thing: object) -> str:
     except Exception:  # whatever a class of the user's does where it is asked for something
         name = None
     return str(name or type(thing).__qualname__).rpartition("<locals>.")[2]
+
+
+_loaded: dict[str, tuple[object, str]] = {}
+"""Modules by name: what they were loaded by, and the digest that their files had when this process first looked."""
+
+
+def _as_loaded(name: str, digest: str) -> str:
+    """The digest of a module's file; of one that is loaded, the file's that it was loaded from, as far as is known."""
+    module = sys.modules.get(name)
+    if module is None:
+        return digest
+    loaded = getattr(module, "__spec__", None) or module  # loaded anew, it has another one
+    if name not in _loaded or _loaded[name][0] is not loaded:
+        _loaded[name] = loaded, digest
+    return _loaded[name][1]
 
 
 def _digest(data: bytes) -> str:

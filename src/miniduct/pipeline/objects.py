@@ -49,9 +49,9 @@ _BY_KIND = frozenset({
     "_thread.lock", "_thread.RLock", "_thread._local", "_threading_local.local", "threading._RLock", "threading.Condition", "threading.Event",
     "threading.Semaphore", "threading.Barrier", "threading.Thread", "logging.Logger", "weakref.WeakKeyDictionary", "weakref.WeakValueDictionary",
     "_weakrefset.WeakSet", "multiprocessing.synchronize.SemLock", "multiprocessing.queues.Queue", "os._Environ",
-    "miniduct.pipeline.builder.PipelineBuilder",
 })  # fmt: skip
 """Kinds whose state is of this process: what a step does is not told by it."""
+_PIPELINE = "miniduct.pipeline.builder.PipelineBuilder"
 _OF_A_CLASS = frozenset({
     "__slots__", "__match_args__", "__annotations__", "__dataclass_fields__", "__dataclass_params__", "__attrs_attrs__",
 })  # fmt: skip
@@ -150,9 +150,9 @@ class Objects:
                 else:
                     loose[id(found.thing)] = found
                 frame = stack[-1]
-            except Exception:  # whatever a class of the user's does where it is asked for something
-                frame.said += b"?"
-                frame.opaque = "object"
+            except Exception:  # whatever a class does where it is asked for something: then it is never as it was
+                frame.said += os.urandom(16)
+                frame.opaque = _name(type(frame.thing))
                 continue
             if found is not None:
                 frame.take(found)
@@ -190,6 +190,12 @@ class Objects:
 
     def reference(self, value: Any) -> Part | None:
         """A function, class or module that its name tells."""
+        try:
+            return self._reference(value)
+        except Exception:  # whatever its metaclass does
+            return None
+
+    def _reference(self, value: Any) -> Part | None:
         kind = type(value)
         if kind is types.FunctionType:
             name = _by_name(value)
@@ -205,10 +211,10 @@ class Objects:
         elif kind is types.BuiltinFunctionType and (value.__self__ is None or type(value.__self__) is types.ModuleType):
             home = sys.modules.get(value.__module__)
             used = {id(home): home} if home is not None and self.is_local(home) else {}
-            return Part(value, _told(f"{value.__module__}.{value.__qualname__}"), used)
+            return Part(value, told(f"{value.__module__}.{value.__qualname__}"), used)
         else:
             return None
-        return None if name is None else Part(value, _told(name), {id(value): value} if ours else {})
+        return None if name is None else Part(value, told(name), {id(value): value} if ours else {})
 
     # -- ways to look at an object -------------------------------------------------------------------------------------------------------
 
@@ -226,7 +232,8 @@ class Objects:
         for base, way in _WAYS.items():
             if kind is base or (base in _WITH_SUBCLASSES and issubclass(kind, base)):
                 return way
-        if any(f"{each.__module__}.{each.__qualname__}" in _BY_KIND for each in kind.__mro__):
+        bases = {f"{each.__module__}.{each.__qualname__}" for each in kind.__mro__}
+        if _PIPELINE in bases or (bases & _BY_KIND and not self.is_local(kind)):
             return _kind_alone
         return self._instance
 
@@ -259,30 +266,43 @@ class Objects:
         ours = self.is_local(kind)
         usual = _is_as_of(object, kind, "__reduce_ex__", "__reduce__")
         whole = usual and _is_as_of(object, kind, "__getstate__")
+        reduce = copyreg.dispatch_table.get(kind)
         parts: tuple[Any, ...] = ()
         try:
-            reduce = copyreg.dispatch_table.get(kind)
             reduced: Any = reduce(value) if reduce else value.__reduce_ex__(5)
             if isinstance(reduced, str):  # the name of an object that there is once
                 frame.say(reduced)
                 home = sys.modules.get(getattr(value, "__module__", None) or "")
-                yield home if is_compiled(home) else None
+                if is_compiled(home):
+                    yield home
             else:
-                parts = (*reduced[:3], *(tuple(each or ()) for each in reduced[3:5]))
+                maker, given, state, *contents = (*reduced, None, None, None)[:5]
+                parts = (maker, given or (), state, *(None if each is None else tuple(each) for each in contents))
         except Exception:  # it cannot be pickled; what it holds can be looked at
             frame.opaque = None if ours and not whole else _name(kind)
             yield from (each for each in gc.get_referents(value) if type(each) is types.FunctionType)
         if ours or whole or not parts:
-            for name, held in attributes(value, kind):
-                frame.say(name)
-                yield held
-        maker, given, state, *contents = (*parts, None, None, None)[: max(3, len(parts))]
+            yield from _attributes(value, frame)
+        if not parts:
+            return
+        maker, given, state, *contents = parts
+        if (
+            whole
+            and not reduce
+            and given == (kind,)
+            and contents == [None, None]
+            and _is_as_of(object, kind, "__getnewargs__", "__getnewargs_ex__")
+        ):
+            self._ways[id(kind)] = kind, _attributes_alone  # and so for all others of its kind
+            return
+        frame.say("made by")
         yield maker
-        yield from given or ()
-        yield None if usual and (ours or whole) else state
-        for each in contents:
-            frame.say(f"{len(each)} more")
-            yield from each
+        for each in (given, *(each or () for each in contents)):
+            frame.say(f"{len(each)}")
+            if not _said_flat(each, frame):
+                yield from each
+        if state is not None and not (usual and (ours or whole)):
+            yield state
 
 
 def _said_flat(value: Any, frame: _Frame) -> bool:
@@ -290,17 +310,16 @@ def _said_flat(value: Any, frame: _Frame) -> bool:
     waiting, seen, visits = [value], set(), 0
     while waiting:
         each = waiting.pop()
-        items = chain(each, each.values()) if type(each) is dict else each
-        kinds = set(map(type, items))
+        kinds = {*map(type, each), *map(type, each.values())} if type(each) is dict else set(map(type, each))
         if not kinds <= _FLAT:
             return False
-        if kinds & _HOLDERS:
+        if not kinds <= PLAIN:
             items = chain(each, each.values()) if type(each) is dict else each
             waiting += [item for item in items if type(item) in _HOLDERS]
-        seen.add(id(each))
-        visits += 1
-        if visits > 1000 and visits > 4 * len(seen):  # one list in many places, or in itself
-            return False
+            seen.add(id(each))
+            visits += 1
+            if visits > 1000 and visits > 4 * len(seen):  # one list in many places, or in itself
+                return False
     try:
         frame.said += marshal.dumps(value, 2)  # the version that knows of no references
     except ValueError:
@@ -337,6 +356,19 @@ def _buffer(value: Any, frame: _Frame) -> Walk:
     frame.say(f"{type(value).__name__} {view.format} {view.shape}")
     frame.said += _hashed(pickle.PickleBuffer(value).raw() if view.contiguous else view.tobytes())
     return iter(())
+
+
+def _attributes_alone(value: object, frame: _Frame) -> Walk:
+    yield type(value)
+    yield from _attributes(value, frame)
+
+
+def _attributes(value: object, frame: _Frame) -> Walk:
+    found = attributes(value, type(value))
+    if not _said_flat(found, frame):
+        for name, held in found:
+            frame.say(name)
+            yield held
 
 
 def _bound(value: Any, frame: _Frame) -> Walk:
@@ -381,10 +413,6 @@ def _step(value: BaseStep, frame: _Frame) -> Walk:
         yield held
 
 
-def _member(value: enum.Enum, frame: _Frame) -> Walk:  # noqa: ARG001
-    yield from (type(value), value._name_, value._value_)
-
-
 def _referent(value: Any, frame: _Frame) -> Walk:
     frame.say("reference")
     yield value()
@@ -419,7 +447,7 @@ _WAYS: dict[type, Callable[[Any, _Frame], Walk]] = {
     types.CellType: _cell,
     types.CodeType: _code,
     BaseStep: _step,
-    enum.Enum: _member,
+    enum.Enum: _attributes_alone,
     weakref.ref: _referent,
     struct.Struct: _layout,
 }
@@ -460,15 +488,15 @@ def attributes(value: object, kind: type) -> list[tuple[str, Any]]:
         found = dict(object.__getattribute__(value, "__dict__"))
     except AttributeError:
         found = {}
-    slots, remembered = _shape(kind)
+    slots, left_out = _shape(kind)
     for name, slot in slots:
         try:
             found[name] = slot.__get__(value)
         except AttributeError:
             continue
-    for name in found.keys() & (remembered | {"__module__"}):
-        del found[name]
-    return sorted(found.items(), key=lambda item: str(item[0]))
+    for name in left_out:
+        found.pop(name, None)
+    return sorted(found.items())
 
 
 def step_fields(step: BaseStep) -> list[tuple[str, Any]]:
@@ -482,10 +510,10 @@ def _is_as_of(base: type, kind: type, *names: str) -> bool:
 
 @functools.lru_cache(maxsize=1000)
 def _shape(kind: type) -> tuple[list[tuple[str, Any]], frozenset[str]]:
-    """The slots of a class, and its cached properties."""
+    """The slots of a class, and the attributes that do not count: its cached properties, and where it stands."""
     every = [(name, it) for each in kind.__mro__ for name, it in vars(each).items()]
     slots = [(name, it) for name, it in every if type(it) is types.MemberDescriptorType]
-    return slots, frozenset(name for name, it in every if type(it) is functools.cached_property)
+    return slots, frozenset({"__module__"} | {name for name, it in every if type(it) is functools.cached_property})
 
 
 # -- words ----------------------------------------------------------------------------------------------------------------------------------
@@ -504,7 +532,8 @@ def _hashed(data: bytes | memoryview) -> bytes:
     return blake3(data).digest()
 
 
-def _told(name: str) -> bytes:
+def told(name: str) -> bytes:
+    """What is said of a function, class or module that is told by its dotted name."""
     data = name.encode("utf-8", "surrogatepass")
     return b"@%d:" % len(data) + data
 
