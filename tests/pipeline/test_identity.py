@@ -767,7 +767,8 @@ def test_the_code_of_a_values_class_counts_for_who_reads_it(passed_on: bool) -> 
 
 
 def test_lists_in_many_places_are_looked_at_once() -> None:
-    text = "T = [print]\nfor _ in range(200): T = [T, T]\nS = [1]\nfor _ in range(200): S = (S, S)\ndef f(): return len(T) + len(S)"
+    text = "D = ()\nfor _ in range(5_000): D = (D,)\n"
+    text += "T = [print]\nfor _ in range(200): T = [T, T]\nS = [1]\nfor _ in range(200): S = (S, S)\ndef f(): return len(T) + len(S) + len(D)"
     began = time.monotonic()
     assert run(text, 1).status == "done"
     assert time.monotonic() - began < 5

@@ -208,6 +208,7 @@ class PipelineBuilder:
         places: dict[str, str] = {}
         known = identity.Known(root)
         steps = tuple(self._step(step, root, places, known) for step in self._steps.values())
+        known.forget_values()
         return Project(root=root, files=(), steps=steps, pools=self._pools, stores=self._stores)
 
     def _step(self, step: BaseStep, root: str, places: dict[str, str], known: identity.Known) -> Step:

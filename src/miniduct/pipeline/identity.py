@@ -111,6 +111,10 @@ class Known:
         except Exception:  # whatever a class does where it is asked for something: then it is never as it was
             return _Piece(thing, [("object of a class of its own ways", os.urandom(16).hex())], {})
 
+    def forget_values(self) -> None:
+        """Let go of the values that were looked at; they may be many. The code stays known."""
+        self._objects.forget()
+
     # -- pieces ---------------------------------------------------------------------------------------------------------------------------
 
     def _piece(self, thing: Any) -> _Piece:

@@ -42,6 +42,7 @@ DEEPEST = 50_000
 _INSTALLED = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 _HOLDERS = frozenset({list, tuple, dict})
 _FLAT = PLAIN | _HOLDERS
+_FLAT_DEEPEST = 10
 _LONG = 64
 _CLOSED = sys.maxsize
 _BASE_FIELDS = frozenset(vars(BaseStep(name="fields")))
@@ -177,6 +178,10 @@ class Objects:
                 self._known[key] = found
         return found
 
+    def forget(self) -> None:
+        """Keep nothing that values hold any longer."""
+        self._known.clear()
+
     # -- code, by name -----------------------------------------------------------------------------------------------------------------
 
     def is_local(self, thing: Any) -> bool:
@@ -307,24 +312,26 @@ class Objects:
 
 def _said_flat(value: Any, frame: _Frame) -> bool:
     """Say a container of plain values and such containers at once: of a large one, an object at a time would take a hundred times as long."""
-    waiting, seen, visits = [value], set(), 0
-    while waiting:
-        each = waiting.pop()
-        kinds = {*map(type, each), *map(type, each.values())} if type(each) is dict else set(map(type, each))
-        if not kinds <= _FLAT:
-            return False
-        if not kinds <= PLAIN:
-            items = chain(each, each.values()) if type(each) is dict else each
-            waiting += [item for item in items if type(item) in _HOLDERS]
+    level, seen, visits = [value], set(), 0
+    for _ in range(_FLAT_DEEPEST):
+        below: list[Any] = []
+        for each in level:
+            kinds = {*map(type, each), *map(type, each.values())} if type(each) is dict else set(map(type, each))
+            if not kinds <= _FLAT:
+                return False
+            if kinds <= PLAIN:
+                continue
             seen.add(id(each))
             visits += 1
             if visits > 1000 and visits > 4 * len(seen):  # one list in many places, or in itself
                 return False
-    try:
-        frame.said += marshal.dumps(value, 2)  # the version that knows of no references
-    except ValueError:
-        return False
-    return True
+            items = chain(each, each.values()) if type(each) is dict else each
+            below += [item for item in items if type(item) in _HOLDERS]
+        if not below:
+            frame.said += marshal.dumps(value, 2)  # the version that knows of no references
+            return True
+        level = below
+    return False
 
 
 # -- ways that need nothing else ----------------------------------------------------------------------------------------------------------
