@@ -64,6 +64,7 @@ class Known:
         self._pieces: dict[int, _Piece] = {}
         self._homes: dict[tuple[str, types.CodeType, int], _Piece] = {}
         self._searched: dict[str, Modules] = {}
+        self._classes: dict[tuple[int, ...], tuple[list[object], bytes]] = {}
 
     def code_of(self, thing: object, *others: Part) -> tuple[tuple[str, str], ...]:
         """The pieces of code that a callable object or a step rests on, each with a digest, its own one first; and those of `others`."""
@@ -96,12 +97,16 @@ class Known:
 
     def classes(self, kinds: Iterable[object]) -> bytes:
         """What identifies the code of those of the functions and classes that are the user's; empty where none is."""
-        try:
-            parts = [self._objects.part(kind) for kind in kinds]
-            pieces = self.code_of(None, *parts) if any(part.uses for part in parts) else ()
-        except UnidentifiedError:
-            return os.urandom(32)
-        return blake3(repr(pieces).encode()).digest() if pieces else b""
+        asked = list(kinds)
+        key = tuple(map(id, asked))
+        if key not in self._classes:
+            try:
+                parts = [self._objects.part(kind) for kind in asked]
+                pieces = self.code_of(None, *parts) if any(part.uses for part in parts) else ()
+            except UnidentifiedError:
+                return os.urandom(32)
+            self._classes[key] = asked, blake3(repr(pieces).encode()).digest() if pieces else b""
+        return self._classes[key][1]
 
     def _looked_at(self, thing: object) -> _Piece:
         try:

@@ -1,8 +1,8 @@
 """What identifies an object: its kind and all that it holds, at any depth, as bytes that are the same in each process; and the code that it uses.
 
-Functions and classes of the user's are told by their names where they can be found by these, and else by what they are made of; what is installed
-is told by its name alone. Nothing of the user's is called where an object is of a class of the user's: its attributes are read. Of others, what they
-would be pickled as counts. Which object is the same as which does not count, nor does the order of a set.
+Functions and classes of the user's are told by their names where they can be found by these, and else by what they are made of; what is
+installed is told by its name alone. Of an object of the user's classes all attributes count, of others what they would be pickled as. Which
+object is the same as which does not count, nor does the order of a set. Invariant: what raises an error where it is looked at is never as it was.
 """
 
 from __future__ import annotations
