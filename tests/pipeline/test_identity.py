@@ -580,7 +580,9 @@ def test_a_file_that_was_edited_since_it_was_loaded_is_not_believed() -> None:
 
 STABLE = """
     import contextlib, dataclasses, enum, functools, logging, random, threading, types, weakref
+    from concurrent.futures import ThreadPoolExecutor
     from os import environ
+    POOL = ThreadPoolExecutor(1)
     T = __import__("typing").TypeVar("T")
     logger = logging.getLogger(__name__)
     SETS = {"a": {"x", "y", "z", "w"}, "b": [frozenset("abcdef"), {("p", 1), ("q", 2)}, {print, len, min}]}
@@ -607,7 +609,7 @@ STABLE = """
         environ["CHANGED"] = str(random.random())
         with contextlib.suppress(KeyError), LOCK:
             PLAIN.once, kinds(1), cached(2), kinds("x")
-        REFS.add(PLAIN)
+        REFS.add(PLAIN), POOL.submit(len, "a").result()
         CACHE[PLAIN] = 1
         return len(SETS), len(CONF), "x" in {"a", "b", "c", "d"}
     lam = lambda: "x" in {"a", "b", "c", ("d", "e")} and SETS

@@ -50,6 +50,7 @@ _BY_KIND = frozenset({
     "_thread.lock", "_thread.RLock", "_thread._local", "_threading_local.local", "threading._RLock", "threading.Condition", "threading.Event",
     "threading.Semaphore", "threading.Barrier", "threading.Thread", "logging.Logger", "weakref.WeakKeyDictionary", "weakref.WeakValueDictionary",
     "_weakrefset.WeakSet", "multiprocessing.synchronize.SemLock", "multiprocessing.queues.Queue", "os._Environ",
+    "concurrent.futures._base.Executor",
 })  # fmt: skip
 """Kinds whose state is of this process: what a step does is not told by it."""
 _PIPELINE = "miniduct.pipeline.builder.PipelineBuilder"
