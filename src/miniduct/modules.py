@@ -197,7 +197,7 @@ class Modules:
             digests[each] = file.digest
             files[module.file] = None
             if file.tree is not None:
-                waiting += list(_imports(file.tree, each if module.folders else each.rpartition(".")[0]))
+                waiting += list(imports(file.tree, each if module.folders else each.rpartition(".")[0]))
         first = [(name, digests.pop(name))] if name in digests else []
         return Code((*first, *sorted(digests.items())), tuple(sorted(files)))
 
@@ -307,7 +307,7 @@ def _ancestors(name: str) -> Iterator[str]:
         yield name
 
 
-def _imports(tree: ast.Module, package: str) -> Iterator[str]:
+def imports(tree: ast.Module, package: str) -> Iterator[str]:
     """The names of all modules that a module may import; not all of them need exist. `package` is what its relative imports start from."""
     waiting: list[ast.AST] = [tree]
     while waiting:

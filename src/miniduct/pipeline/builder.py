@@ -20,6 +20,7 @@ from ..errors import EXIT_INTERRUPTED, DuctError, Mistake, PlanError, UsageError
 from ..keys import VALUES
 from ..model import Body, Check, Location, Project, Slot, Step
 from ..notifying import Notifier, checked
+from ..plan.definition import canonical
 from ..plan.select import needed
 from ..runners.command import compile_command
 from ..runners.threads import HERE
@@ -28,8 +29,9 @@ from ..workspace import Where, open_workspace
 from . import calling, identity, values
 from .calling import Recipe
 from .checking import Checker
+from .objects import UnidentifiedError
 from .results import FAILED, NOT_RUN, PipelineError, Results, StepResult
-from .steps import OWN, BaseStep, CopyStep, PythonStep, ShellStep, own, place_of_call
+from .steps import BaseStep, CopyStep, PythonStep, ShellStep, own, place_of_call
 from .telling import Teller
 
 if TYPE_CHECKING:
@@ -276,11 +278,13 @@ class PipelineBuilder:
         pools, stores = checker.pools(place, self._pools), checker.stores(place, self._stores)
         places: dict[str, str] = {}
         said = checker.steps({step: _location(own(step).place, root, places) for step in self.steps}, pools)
-        steps = tuple(self._step(step, root, said) for step in said)
+        code = identity.Known(root)
+        steps = tuple(self._step(step, said, code) for step in said)
+        code.forget_values()
         today = checker.today.date().isoformat() if checker.today.used else None
         return Project(root=root, files=(), steps=steps, pools=pools or {}, stores=stores, today=today)
 
-    def _step(self, step: BaseStep, root: str, said: Mapping[BaseStep, Said]) -> Step:
+    def _step(self, step: BaseStep, said: Mapping[BaseStep, Said], code: identity.Known) -> Step:
         held = own(step)
         place, own_inputs, targets, settings, known = said[step]
         inputs, after = list(own_inputs), list(settings.get("after", ()))
@@ -309,8 +313,10 @@ class PipelineBuilder:
                 if getattr(type(step), method) is not base:
                     what = f'step "{step.name}" calls no function, and {type(step).__name__} defines {method}'
                     raise _mistake(held.place, what, "derive it from BaseStep")
-            if isinstance(step, ShellStep) and not known:
-                compile_command(made)
+            if isinstance(step, ShellStep):
+                _check_texts(step, made.params)
+                if not known:
+                    compile_command(made)
             return made
         recipe = Recipe(
             tuple(sources),
@@ -322,7 +328,8 @@ class PipelineBuilder:
             held.cache,
         )
         _check_arguments(step, recipe, made)
-        return _replaced(made, code=identity.code_of(_thing(step), root), body=self._body(step, made, recipe))
+        pieces, params = _identity(step, made.params, code)
+        return _replaced(made, code=pieces, params=params, body=self._body(step, made, recipe, code))
 
     def _value_key(self, step: BaseStep) -> str:
         return f"{VALUES}{self._name}/{step.name}"
@@ -349,7 +356,7 @@ class PipelineBuilder:
             at.append(len(inputs) - 1 if known is None else known)
         return before.name, kind, tuple(at)
 
-    def _body(self, step: BaseStep, made: Step, recipe: Recipe) -> Body:
+    def _body(self, step: BaseStep, made: Step, recipe: Recipe, code: identity.Known) -> Body:
         function, merge = step.function, step.merge
         if (made.cwd != "." or made.env_set) and self._workers == "threads":
             setting = "cwd" if made.cwd != "." else "a table as env"
@@ -373,7 +380,7 @@ class PipelineBuilder:
 
         def call(work: Work) -> Mapping[str, bytes]:
             try:
-                return calling.perform(function, merge, recipe, work, held)
+                return calling.perform(function, merge, recipe, work, held, code.classes)
             except BaseException as error:
                 if not HERE.attempt.asked:  # else it is ours, or too late
                     raised[name] = error
@@ -387,22 +394,37 @@ def _never(work: Work) -> None:  # noqa: ARG001
 
 
 def _thing(step: BaseStep) -> object:
-    """What the step's identity rests on: the function, or `run` with the object's own fields."""
-    function = step.function
-    if getattr(function, "__self__", None) is not step:
-        return function if step.merge is None else _Fields(step)
-    return _Fields(step)
+    """What the step's identity rests on: the function, or the object itself with the fields of its own."""
+    return step if getattr(step.function, "__self__", None) is step or step.merge is not None else step.function
 
 
-class _Fields:
-    """A step of a class of the user's, for its identity: the class, and the fields that are not BaseStep's."""
+def _identity(
+    step: BaseStep, params: Mapping[str, Any], code: identity.Known
+) -> tuple[tuple[tuple[str, str], ...], dict[str, Any]]:
+    """The step's code, and what stands for its parameters. PlanError where something cannot be told from another."""
+    found, parts, what = {}, [], ""
+    try:
+        for name, value in params.items():
+            what = f'param "{name}"'
+            found[name], part = code.param(value)
+            if part.uses:
+                parts.append(part)
+        what = "what its function uses"
+        return code.code_of(_thing(step), *parts), found
+    except UnidentifiedError as error:
+        raise _mistake(
+            own(step).place, f'step "{step.name}": {what} {error}', "give plain data, or a file as an input"
+        ) from None
 
-    def __init__(self, step: BaseStep) -> None:
-        self.__qualname__ = type(step).__qualname__
-        self.kind = type(step)
-        self.fields = {key: value for key, value in vars(step).items() if key != OWN}
-        if own(step).function is not None:
-            self.fields["function"] = own(step).function
+
+def _check_texts(step: BaseStep, params: Mapping[str, Any]) -> None:
+    """The parameters of a command are texts in the end."""
+    for name, value in params.items():
+        try:
+            canonical(value)
+        except (TypeError, ValueError, RecursionError) as error:
+            what = f'step "{step.name}": param "{name}" cannot be told as text: {error}'
+            raise _mistake(own(step).place, what, "give plain data") from None
 
 
 def _replaced(step: Step, **changes: Any) -> Step:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os
 import sys
 import types
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DuctError
 from . import values
+from .identity import Known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
@@ -112,8 +114,12 @@ def perform(
     recipe: Recipe,
     work: Work,
     held: MutableMapping[str, Any] | None,
+    code: values.Code,
 ) -> Mapping[str, bytes]:
-    """Call the function for one job, and write its value where it makes one; the fingerprint of its file."""
+    """Call the function for one job, and write its value where it makes one; the fingerprint of its file.
+
+    `code` tells what identifies the code of classes, for those in the value.
+    """
     named: dict[str, Any] = {}
     args = outputs = [_output(kind, [work.inputs[at] for at in slots], held) for _, kind, slots in recipe.sources]
     if merge is not None:
@@ -137,7 +143,7 @@ def perform(
     if not recipe.makes_value:
         return {}
     path = work.targets[0][0]
-    return {path: values.write(path, result, None if recipe.keeps else held)}
+    return {path: values.write(path, result, None if recipe.keeps else held, code)}
 
 
 def _merged(found: Any) -> tuple[list[Any], dict[str, Any]]:
@@ -210,4 +216,4 @@ def remote(
     for part in name.split("."):
         found = getattr(found, part)
     found = getattr(found, "function", found)
-    perform(found, None, Recipe(**recipe), Work(inputs, targets, values), None)
+    perform(found, None, Recipe(**recipe), Work(inputs, targets, values), None, Known(os.getcwd()).classes)

@@ -1,230 +1,332 @@
 """What identifies the code of a Python object: names of pieces of code, each with a digest, so that a change can be told by name.
 
-A function is its source as a syntax tree (comments, layout and docstrings do not count), its defaults and its closure, and what of the project
-it names: functions, classes, modules, plain values. Without readable source (lambdas, `eval`, `exec`) it is its byte code and constants. What is
-installed is known by its name alone, and so is an object that cannot be pickled.
+A function is its text, what its globals mean, its defaults and its closure, and what of the project these name: functions, classes, modules. A class
+is its members and its bases, a module its syntax tree and those of the modules that it imports. Values are told by `objects`. What is installed is
+known by its name alone.
 """
 
 from __future__ import annotations
 
-import ast
 import functools
-import inspect
+import math
 import os
-import pickle
 import sys
-import sysconfig
-import textwrap
 import types
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blake3 import blake3
 
-from ..modules import Modules
-from ..modules import digest as tree_digest
+from ..modules import BrokenModuleError, Modules
+from .objects import (
+    Objects,
+    Part,
+    UnidentifiedError,
+    attributes,
+    held_by,
+    is_compiled,
+    is_local,
+    members,
+    module_name,
+    package_of,
+    step_fields,
+    told,
+)
+from .sources import Sources
+from .steps import BaseStep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_INSTALLED = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
-_PLAIN = (int, float, complex, str, bytes, bool, type(None))
-_texts: dict[tuple[types.CodeType, str], str] = {}
-"""Digests of code objects, with the file that they come from."""
+_OF_A_MODULE = frozenset(
+    {"__name__", "__file__", "__spec__", "__loader__", "__package__", "__builtins__", "__cached__", "__path__"}
+)
+_LARGEST = 1 << 256
 
 
-def code_of(thing: object, root: str) -> tuple[tuple[str, str], ...]:
-    """The pieces of code that a callable object rests on, each with a digest, its own one first. `root` is the project's folder."""
-    found = _Finder(root)
-    found.add(name_of(thing), thing)
-    return tuple(found.pieces.items())
+class _Piece(NamedTuple):
+    """Some code of the user's: named digests, and the code that it rests on."""
+
+    thing: object
+    said: list[tuple[str, str]]
+    uses: dict[int, Any]
+
+
+class Known:
+    """The code of a project's objects, each looked at once. `root` is the project's folder.
+
+    All methods raise UnidentifiedError where an object is nested too deep.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._sources = Sources()
+        self._objects = Objects(self._sources)
+        self._pieces: dict[int, _Piece] = {}
+        self._homes: dict[tuple[str, types.CodeType, int], _Piece] = {}
+        self._searched: dict[str, Modules] = {}
+        self._classes: dict[tuple[int, ...], tuple[list[object], bytes]] = {}
+
+    def code_of(self, thing: object, *others: Part) -> tuple[tuple[str, str], ...]:
+        """The pieces of code that a callable object or a step rests on, each with a digest, its own one first; and those of `others`."""
+        found: dict[str, str] = {}
+        seen: set[int] = set()
+        waiting: list[Any] = [thing]
+        for part in others:
+            waiting[:0] = list(part.uses.values())
+        while waiting:
+            each = waiting.pop()
+            if id(each) in seen:
+                continue
+            seen.add(id(each))
+            piece = self._pieces.get(id(each))
+            if piece is None:
+                piece = self._pieces[id(each)] = self._looked_at(each)
+            for name, digest in piece.said:
+                # Things of one name, of two modules perhaps, count together.
+                found[name] = _digest(f"{found[name]} {digest}".encode()) if name in found else digest
+            if piece.uses:
+                waiting += list(piece.uses.values())[::-1]
+        return tuple(found.items())
+
+    def param(self, value: object) -> tuple[Any, Part]:
+        """What stands for a value in texts: it itself, where JSON has it, else its kind with a digest. UnidentifiedError where it has neither."""
+        part = self._objects.part(value)
+        if part.opaque is not None:
+            raise UnidentifiedError(f"holds a {part.opaque}, of which nothing can be told but its type")
+        return _shown(value, part), part
+
+    def classes(self, kinds: Iterable[object]) -> bytes:
+        """What identifies the code of those of the functions and classes that are the user's; empty where none is."""
+        asked = list(kinds)
+        key = tuple(map(id, asked))
+        if key not in self._classes:
+            try:
+                parts = [self._objects.part(kind) for kind in asked]
+                pieces = self.code_of(None, *parts) if any(part.uses for part in parts) else ()
+            except UnidentifiedError:
+                return os.urandom(32)
+            self._classes[key] = asked, blake3(repr(pieces).encode()).digest() if pieces else b""
+        return self._classes[key][1]
+
+    def _looked_at(self, thing: object) -> _Piece:
+        try:
+            return self._piece(thing)
+        except UnidentifiedError:
+            raise
+        except Exception:  # whatever a class does where it is asked for something: then it is never as it was
+            return _Piece(thing, [("object of a class of its own ways", os.urandom(16).hex())], {})
+
+    def forget_values(self) -> None:
+        """Let go of the values that were looked at; they may be many. The code stays known."""
+        self._objects.forget()
+
+    # -- pieces ---------------------------------------------------------------------------------------------------------------------------
+
+    def _piece(self, thing: Any) -> _Piece:
+        found = _Piece(thing, [], {})
+        kind = type(thing)  # a proxy says that it is something else
+        if kind is types.FunctionType:
+            self._function(thing, found)
+        elif issubclass(kind, type):
+            self._class(thing, found)
+        elif issubclass(kind, types.ModuleType):
+            self._module(module_name(thing.__name__), getattr(thing, "__file__", None), found)
+        elif thing is not None:
+            self._object(thing, found)
+        return found
+
+    def _add(self, found: _Piece, name: str, value: object) -> None:
+        part = self._objects.part(value)
+        found.said.append((name, _digest(part.said)))
+        found.uses.update(part.uses)
+
+    def _function(self, function: types.FunctionType, found: _Piece) -> None:
+        name = f"function {name_of(function)}"
+        if self._objects.is_local(function):
+            place = (name, function.__code__, id(function.__globals__))
+            home = self._homes.get(place)
+            if home is None:
+                home = self._homes[place] = self._home(name, function)
+            found.said.extend(home.said)
+            found.uses.update(home.uses)
+        else:
+            found.said.append((name, _digest(self._objects.text(function).encode())))
+        for what, held in held_by(function):
+            if held is not function:
+                inner = type(held) is types.FunctionType
+                self._add(found, f"function {name_of(held)}" if inner else f"{name} {what}", held)
+
+    def _home(self, name: str, function: types.FunctionType) -> _Piece:
+        """What all functions of one code object and one module have in common: the text, and what its globals mean."""
+        code, home = function.__code__, function.__globals__
+        found = _Piece(home, [], {})
+        text = self._sources.text(code, package_of(home))
+        said = [text.said.encode()]
+        for key in text.globals:
+            if key not in home or key in _OF_A_MODULE:
+                continue
+            value = home[key]
+            known = self._objects.reference(value)
+            if known is None:
+                self._add(found, f"{'function' if callable(value) else 'value'} {key}", value)
+                continue
+            # That the name means this, is a part of what the function says.
+            said.append(f"{key}=".encode() + known.said)
+            found.uses.update(known.uses)
+            if known.uses and issubclass(type(value), types.ModuleType):
+                self._attributes(value, text.names, found)
+        found.said.insert(0, (name, _digest(b"\n".join(said))))
+        for each in text.imports:
+            self._module(each, None, found)
+        return found
+
+    def _attributes(self, module: types.ModuleType, names: frozenset[str], found: _Piece) -> None:
+        """What a module's names mean now, where that is not what its file says; and its submodules."""
+        held = vars(module)
+        for name in sorted(names & held.keys() - _OF_A_MODULE):
+            value, full = held[name], f"{module_name(module.__name__)}.{name}"
+            known = self._objects.reference(value)
+            if known is None:
+                self._add(found, f"{'function' if callable(value) else 'value'} {full}", value)
+            elif issubclass(type(value), types.ModuleType):
+                if known.uses.keys() - found.uses.keys():
+                    found.uses.update(known.uses)
+                    self._attributes(value, names, found)
+            elif known.said != told(full):
+                found.said.append((f"value {full}", _digest(known.said)))
+                found.uses.update(known.uses)
+
+    def _class(self, kind: type, found: _Piece) -> None:
+        name = f"class {kind.__qualname__}"
+        parts = [self._objects.part(each) for each in (type(kind), *kind.__bases__)]
+        said = [part.said for part in parts]
+        for key, value in members(kind):
+            if callable(value) or hasattr(type(value), "__get__"):
+                parts.append(self._objects.part(value))
+                said += [key.encode(), parts[-1].said]
+            else:
+                self._add(found, f"{name}.{key}", value)
+        for part in parts:
+            found.uses.update(part.uses)
+        found.said.insert(0, (name, _digest(b"\n".join(said))))
+        home = sys.modules.get(kind.__module__)
+        if home is not None and is_compiled(home):
+            self._use(found, home)
+
+    def _object(self, thing: Any, found: _Piece) -> None:
+        """An object that is called, or a step: field by field, so that each can be named."""
+        kind = type(thing)
+        name = name_of(thing)
+        if kind is functools.partial:
+            self._use(found, thing.func)
+            self._add(found, f"function {name_of(thing.func)} arguments", (thing.args, sorted(thing.keywords.items())))
+        elif kind is types.MethodType:
+            self._use(found, thing.__func__)
+            self._use(found, thing.__self__)
+        elif issubclass(kind, BaseStep):
+            self._add(found, f"class {kind.__qualname__}", kind)
+            for key, value in step_fields(thing):
+                self._add(found, f"field {key.removeprefix('_')}", value)
+        elif self._objects.is_local(kind) and kind.__bases__ == (object,):
+            self._add(found, f"class {kind.__qualname__}", kind)
+            for key, value in attributes(thing, kind):
+                self._add(found, f"field {key}", value)
+        else:
+            self._add(found, f"function {name}", thing)
+
+    @staticmethod
+    def _use(found: _Piece, thing: Any) -> None:
+        found.uses[id(thing)] = thing
+
+    # -- modules --------------------------------------------------------------------------------------------------------------------------
+
+    def _module(self, name: str, file: str | None, found: _Piece) -> None:
+        """A module by its text; with a `file`, the one that was loaded from there."""
+        modules = self._modules("")
+        known = modules.find(name)
+        if file is not None and (known is None or known.file is None or not _same(known.file, file)):
+            modules = self._modules(_above(file, name))
+            known = modules.find(name)
+        if known is None or not known.local or not is_local(known.file or next(iter(known.folders), None)):
+            return
+        try:
+            found.said.extend((each, _as_loaded(each, digest)) for each, digest in modules.code(name).digests)
+        except BrokenModuleError as error:
+            found.said.append((name, f"{error.file}:{error.line}: {error}"))
+
+    def _modules(self, above: str) -> Modules:
+        """The modules that the user's functions can import; first those in the folder `above`."""
+        if above not in self._searched:
+            folders = [os.path.abspath(each) for each in (*sys.path, self._root)]
+            ours = [
+                each
+                for each in folders
+                if os.path.isdir(each) and is_local(os.path.join(each, "_")) and not _holds_us(each)
+            ]
+            self._searched[above] = Modules(self._root, list(dict.fromkeys([above, *ours] if above else ours)))
+        return self._searched[above]
 
 
 def name_of(thing: object) -> str:
-    return str(getattr(thing, "__qualname__", None) or type(thing).__qualname__).rpartition("<locals>.")[2]
-
-
-def is_local(file: str | None) -> bool:
-    """Does the file belong to the user, not to what is installed?"""
-    if not file:
-        return False
-    file = os.path.abspath(file)
-    return not file.startswith((_PACKAGE, *_INSTALLED)) and "site-packages" not in file and "dist-packages" not in file
-
-
-class _Finder:
-    def __init__(self, root: str) -> None:
-        self.pieces: dict[str, str] = {}
-        self._seen: set[int] = set()
-        self._root = root
-        self._modules: Modules | None = None
-
-    def add(self, name: str, thing: Any) -> None:
-        """One piece, and what it rests on."""
-        if id(thing) in self._seen:
-            return
-        self._seen.add(id(thing))
-        if isinstance(thing, functools.partial):
-            self.add(name, thing.func)
-            self._value(f"{name} arguments", (thing.args, sorted(thing.keywords.items())))
-        elif isinstance(thing, types.MethodType):
-            self.add(name, thing.__func__)
-            self._state(name, thing.__self__)
-        elif isinstance(thing, types.FunctionType):
-            self._function(name if " " in name else f"function {name}", thing)
-        elif isinstance(thing, type):
-            self._class(thing)
-        elif isinstance(thing, types.ModuleType):
-            self._module(thing)
-        elif isinstance(thing, types.BuiltinFunctionType):
-            self._note(f"function {name}", f"{thing.__module__}.{thing.__qualname__}")
-        else:
-            self._state(name, thing)
-
-    def _note(self, name: str, text: str | bytes) -> None:
-        # Things of one name, of two modules perhaps, count together.
-        before = self.pieces.get(name, "").encode()
-        self.pieces[name] = blake3(before + (text.encode() if isinstance(text, str) else text)).hexdigest(length=16)
-
-    def _value(self, name: str, value: object) -> None:
-        if callable(value) or isinstance(value, types.ModuleType):
-            self.add(name, value)
-            return
-        if isinstance(value, (tuple, list, dict)) and any(
-            map(callable, value.values() if isinstance(value, dict) else value)
-        ):
-            self._parts(name, value)
-            return
-        try:
-            self._note(name, repr(value) if isinstance(value, _PLAIN) else pickle.dumps(_ordered(value), protocol=5))
-        except Exception:  # whatever an object does where it is pickled
-            if isinstance(value, (tuple, list, dict)):
-                self._parts(name, value)
-            else:
-                self._note(name, type(value).__qualname__)
-
-    def _parts(self, name: str, value: tuple[Any, ...] | list[Any] | dict[Any, Any]) -> None:
-        """A container of what cannot be pickled, or is more than its name: part by part."""
-        if id(value) in self._seen:
-            return
-        self._seen.add(id(value))
-        items = [(repr(key), each) for key, each in value.items()] if isinstance(value, dict) else enumerate(value)
-        self._note(name, f"{type(value).__qualname__} of {len(value)}")
-        for key, each in items:
-            self._value(f"{name}[{key}]", each)
-
-    def _state(self, name: str, thing: object) -> None:
-        """An object: its class, and what it holds."""
-        kind = thing if isinstance(thing, type) else type(thing)
-        self.add(kind.__qualname__, kind)
-        for key, value in sorted(getattr(thing, "__dict__", {}).items()) if kind is not thing else ():
-            self._value(f"field {key}" if name == kind.__qualname__ else f"{name}.{key}", value)
-
-    def _function(self, name: str, function: types.FunctionType) -> None:
-        code = function.__code__
-        self._note(name, _text(function))
-        wrapped = getattr(function, "__wrapped__", None)
-        if wrapped is not None:
-            self.add(f"{name} wrapped", wrapped)
-        for at, default in enumerate(function.__defaults__ or ()):
-            if not isinstance(default, _PLAIN) or function.__name__ == "<lambda>" or not is_local(code.co_filename):
-                self._value(f"{name} default {at}", default)
-            else:
-                self._note(f"{name} default {at}", repr(default))
-        for key, default in sorted((function.__kwdefaults__ or {}).items()):
-            self._value(f"{name} default {key}", default)
-        for key, cell in zip(code.co_freevars, function.__closure__ or ()):
-            try:
-                value = cell.cell_contents
-            except ValueError:
-                continue
-            if value is not function:
-                self._value(f"{name} closure {key}", value)
-        for key in _names(code):
-            if key in function.__globals__:
-                self._global(key, function.__globals__[key])
-
-    def _global(self, key: str, value: Any) -> None:
-        if isinstance(value, types.ModuleType):
-            if is_local(getattr(value, "__file__", None)):
-                self.add(value.__name__, value)
-        elif isinstance(value, (types.FunctionType, type)):
-            if is_local(_file(value)):
-                self.add(key, value)
-        elif isinstance(value, (*_PLAIN, tuple, frozenset, list, dict, set)):
-            self._value(f"value {key}", value)
-        elif isinstance(value, (functools.partial, types.MethodType)):
-            self.add(key, value)
-
-    def _class(self, kind: type) -> None:
-        if not is_local(_file(kind)):
-            self.pieces.setdefault(f"class {kind.__qualname__}", f"{kind.__module__}.{kind.__qualname__}")
-            return
-        for each in kind.__mro__:
-            if is_local(_file(each)):
-                self.pieces.setdefault(f"class {each.__qualname__}", "")
-                for key, value in sorted(vars(each).items()):
-                    inner = getattr(value, "__func__", getattr(value, "fget", value))
-                    if isinstance(inner, types.FunctionType):
-                        self.add(f"{each.__qualname__}.{key}", inner)
-                    elif isinstance(inner, (*_PLAIN, tuple)) and not key.startswith("__"):
-                        self._value(f"class {each.__qualname__}.{key}", inner)
-
-    def _module(self, module: types.ModuleType) -> None:
-        if not is_local(getattr(module, "__file__", None)):
-            return
-        if self._modules is None:
-            self._modules = Modules(self._root, [self._root])
-        try:
-            self.pieces.update(self._modules.code(module.__name__).digests)
-        except Exception:  # a module that cannot be found by its name, or read: as it is in memory
-            for key, value in sorted(vars(module).items()):
-                if isinstance(value, types.FunctionType) and value.__module__ == module.__name__:
-                    self.add(f"{module.__name__}.{key}", value)
-
-
-def _ordered(value: object) -> object:
-    if isinstance(value, (set, frozenset)):
-        return sorted(value, key=repr)
-    return value
-
-
-def _file(thing: Any) -> str | None:
-    if isinstance(thing, types.FunctionType):
-        return thing.__code__.co_filename
-    module = sys.modules.get(thing.__module__)
-    return getattr(module, "__file__", None) or (thing.__module__ == "__main__" and "<main>") or None
-
-
-def _names(code: types.CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _names(constant)
-
-
-def _text(function: types.FunctionType) -> str:
-    """What the function's own text or byte code says."""
-    code = function.__code__
-    place = (code, code.co_filename)
-    if place not in _texts:
-        _texts[place] = _source(function) or _byte_code(code)
-    return _texts[place]
-
-
-def _source(function: types.FunctionType) -> str | None:
-    if function.__name__ == "<lambda>":
-        return None
+    """What an object is called in messages."""
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function.__code__)))
-    except (OSError, TypeError, SyntaxError, ValueError):
-        return None
-    if len(tree.body) != 1 or not isinstance(tree.body[0], (ast.FunctionDef, ast.AsyncFunctionDef)):
-        return None
-    tree.body[0].decorator_list = []
-    return tree_digest(tree)
+        name = getattr(thing, "__qualname__", None)
+    except Exception:  # whatever a class of the user's does where it is asked for something
+        name = None
+    return str(name or type(thing).__qualname__).rpartition("<locals>.")[2]
 
 
-def _byte_code(code: types.CodeType) -> str:
-    constants = [_byte_code(each) if isinstance(each, types.CodeType) else repr(each) for each in code.co_consts]
-    return repr((code.co_code, constants, code.co_names, code.co_varnames, code.co_freevars))
+_loaded: dict[str, tuple[object, str]] = {}
+"""Modules by name: what they were loaded by, and the digest that their files had when this process first looked."""
+
+
+def _as_loaded(name: str, digest: str) -> str:
+    """The digest of a module's file; of one that is loaded, the file's that it was loaded from, as far as is known."""
+    module = sys.modules.get(name)
+    if module is None:
+        return digest
+    loaded = getattr(module, "__spec__", None) or module  # loaded anew, it has another one
+    if name not in _loaded or _loaded[name][0] is not loaded:
+        _loaded[name] = loaded, digest
+    return _loaded[name][1]
+
+
+def _digest(data: bytes) -> str:
+    return blake3(data).hexdigest(length=16)
+
+
+def _shown(value: Any, part: Part) -> Any:
+    if _is_json(value):
+        return value
+    return {type(value).__qualname__: _digest(part.said)}
+
+
+def _is_json(value: Any) -> bool:
+    """Is it, all through, what JSON tells apart from all else?"""
+    kind = type(value)
+    if kind is int:
+        return bool(-_LARGEST < value < _LARGEST)
+    if kind is float:
+        return math.isfinite(value)
+    if kind is list:
+        return all(map(_is_json, value))
+    if kind is dict:
+        return all(type(key) is str and _is_json(each) for key, each in value.items())
+    return kind in (str, bool, type(None))
+
+
+def _same(one: str, other: str) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _above(file: str, name: str) -> str:
+    """The folder that a module of that name is found from."""
+    depth = name.count(".") + (os.path.basename(file).startswith("__init__."))
+    folder = os.path.dirname(os.path.abspath(file))
+    for _ in range(depth):
+        folder = os.path.dirname(folder)
+    return folder
+
+
+def _holds_us(folder: str) -> bool:
+    return os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) == folder

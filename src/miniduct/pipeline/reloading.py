@@ -13,7 +13,7 @@ from ..model import Stamp
 from ..runners.worker import search_afresh
 from ..trace.fingerprints import racy
 from .builder import load
-from .identity import is_local
+from .objects import is_local
 
 if TYPE_CHECKING:
     from ..events import Reporter

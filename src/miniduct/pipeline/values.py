@@ -1,5 +1,7 @@
 """Values in files: a pickle of protocol 5, and after it the BLAKE3 digest of its bytes. Nothing is unpickled whose digest does not fit.
 
+Where classes or functions of the user's are in the value, what identifies their code stands between the two: whoever reads the value calls that code.
+
 A value is written and read as a stream: a large one is never in the memory twice. One that cannot be pickled is held in this process, where its step
 says that it need not be kept; the file then names it.
 
@@ -13,6 +15,7 @@ import mmap
 import os
 import pickle
 import sys
+import types
 import uuid
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
@@ -22,7 +25,10 @@ from blake3 import blake3
 from ..errors import DuctError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Callable, Iterable, MutableMapping
+
+    Code = Callable[[Iterable[object]], bytes]
+    """What identifies the code of functions and classes; empty where they are not the user's."""
 
 DIGEST = 32
 SMALL = 1 << 20
@@ -74,10 +80,22 @@ class _Digesting:
         return len(data)
 
 
-def write(path: str, value: object, held: MutableMapping[str, Any] | None = None) -> bytes:
+class _Pickler(pickle.Pickler):
+    def __init__(self, file: _Digesting) -> None:
+        super().__init__(file, protocol=5)
+        self.named: dict[int, object] = {}
+        """The functions and classes that the pickle names."""
+
+    def reducer_override(self, value: object) -> Any:
+        if issubclass(type(value), (type, types.FunctionType)):
+            self.named[id(value)] = value
+        return NotImplemented
+
+
+def write(path: str, value: object, held: MutableMapping[str, Any] | None = None, code: Code | None = None) -> bytes:
     """Write the value; the fingerprint of the file. Where it cannot be pickled: into `held`, or DuctError with the reason where that is None."""
     try:
-        return _write(path, value)
+        return _write(path, value, code)
     except (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError) as error:
         if held is None:
             why = str(error).partition("\n")[0] or type(error).__name__
@@ -88,13 +106,16 @@ def write(path: str, value: object, held: MutableMapping[str, Any] | None = None
             ) from error
         token = uuid.uuid4().hex
         held[token] = value
-        return _write(path, Held(token))
+        return _write(path, Held(token), None)
 
 
-def _write(path: str, value: object) -> bytes:
+def _write(path: str, value: object, code: Code | None) -> bytes:
     with open(path, "wb", buffering=0) as file:  # the pickler gathers what is small itself
         out = _Digesting(file)
-        pickle.Pickler(out, protocol=5).dump(value)
+        pickler = _Pickler(out)
+        pickler.dump(value)
+        if code is not None:
+            out.write(code(pickler.named.values()))
         out.write(out.digest.digest())
         return out.digest.digest()
 

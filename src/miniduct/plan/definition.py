@@ -127,7 +127,9 @@ def _between(kind: str, before: Mapping[str, Any] | None, now: Mapping[str, Any]
     return [
         (kind, name, _short(old[name]) if name in old else None, _short(new[name]) if name in new else None)
         for name in sorted(old.keys() | new.keys())
-        if name not in old or name not in new or old[name] != new[name]
+        if name not in old
+        or name not in new
+        or canonical(old[name]) != canonical(new[name])  # to Python, 1 and 1.0 are the same
     ]
 
 

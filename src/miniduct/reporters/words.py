@@ -41,8 +41,9 @@ def reason_text(reason: Reason) -> str:
         return _setting(_SETTING[kind].format(key or ""), reason.old, reason.new)
     if kind == "code":
         # A name with a blank says itself what it is the name of: a function, a class, a value of a Python step.
-        what = escaped(reason.key) if reason.key and " " in reason.key else f"module {key}"
-        return f"{what} {_became(reason.old, reason.new)}"
+        if reason.key and " " in reason.key:
+            return f"{escaped(reason.key)} {_became('used', reason.old, reason.new)}"
+        return f"module {key} {_became('imported', reason.old, reason.new)}"
     if kind == "upstream":
         return f"{key} may change" if key else "an input may change"
     if kind == "more":
@@ -86,11 +87,11 @@ def _setting(name: str, old: str | None, new: str | None) -> str:
     return f"{name} changed"
 
 
-def _became(old: str | None, new: str | None) -> str:
-    """What became of a module that the step's function rests on."""
+def _became(rested: str, old: str | None, new: str | None) -> str:
+    """What became of a module, or a piece of code, that the step's function rests on."""
     if old is None and new is not None:
-        return "is imported now"
-    return "changed" if old is None or new is not None else "is no longer imported"
+        return f"is {rested} now"
+    return "changed" if old is None or new is not None else f"is no longer {rested}"
 
 
 def _value(form: str, value: str | None) -> str:

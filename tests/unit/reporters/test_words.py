@@ -43,6 +43,8 @@ KINDS = [
     (Reason("code", "etl.clean", "1", "2"), "module etl.clean changed"),
     (Reason("code", "helper", None, "2"), "module helper is imported now"),
     (Reason("code", "helper", "1", None), "module helper is no longer imported"),
+    (Reason("code", "function h", None, "2"), "function h is used now"),
+    (Reason("code", "function h", "1", None), "function h is no longer used"),
     (Reason("expired", None, "75 s", "60 s"), "last run 75 s ago, max_age is 60 s"),
     (Reason("expired", None, None, "60 s"), "the clock was set back since the last run, max_age is 60 s"),
     (Reason("upstream", "clean/a.csv"), "clean/a.csv may change"),
