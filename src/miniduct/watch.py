@@ -15,6 +15,7 @@ from __future__ import annotations
 import gc
 import os
 import select
+import signal
 import subprocess
 import threading
 import time
@@ -154,10 +155,14 @@ class Watch:
         """The number of the last build of this watch that ran a job."""
         self._broken: str | None = None
         """What was wrong with the files of steps, where the last build could not even begin."""
+        self._ran = False
+        """Had it run jobs all the same?"""
         self._retries = 0
-        """Builds in a row that could not, though nothing was told of."""
+        """Builds in a row that could not, for the same reason."""
         self._suspects: set[str] = set()
         """The files that were wrong."""
+        self._tried: set[str] = set()
+        """What changed meanwhile, and did not mend it."""
         self._ends: Interrupts | None = None
         self._before: frozenset[Difference] = frozenset()
         """What was different when the last build was begun."""
@@ -165,10 +170,12 @@ class Watch:
         """What the check finds different though it was just built: what a failed job left, what cannot be looked at, what is younger than now."""
         self._moved: Sequence[str] = ()
         """The keys that changed during the last build, after it had looked at them."""
-        self._unrest: dict[str, int] = {}
-        """In how many builds in a row each of these was changed: by a job that writes to its own input?"""
+        self._unrest: Counter[str] = Counter()
+        """What changed in builds in a row, and how often: by a job that writes to its own input?"""
         self._again_at: float | None = None
         """When that is built again, though nobody tells of a change."""
+        self._seen: tuple[float, frozenset[Difference]] | None = None
+        """What the last look found that nobody had told of, and since when there is such: has it settled?"""
 
     def run(self) -> int:
         """Until a signal or the user ends it; the exit code. UsageError where another watch of this project runs."""
@@ -222,21 +229,20 @@ class Watch:
         """Watch what the last build read, and build what changed before that was watched, until a build changes nothing about it."""
         code, before = EXIT_OK, self._remains
         while True:
-            if self._queue is not None and self._broken is None:
+            if self._queue is not None and (self._broken is None or self._ran):
                 # What the build itself did; whatever else it was, the check below finds. After one that could not even begin, nothing would.
                 self._relevant(set())
             self._renew()
             if self._broken is not None:
+                self._unrest.clear()
                 self._remains = self._before  # as it was then: it may have been mended since
-                self._again_at = time.monotonic() + min(POLL * 2**self._retries, LONGEST_RETRY)
+                if not self._ran:
+                    self._again_at = time.monotonic() + min(POLL * _doubled(self._retries), LONGEST_RETRY)
                 return code
             left = self._differences()
             new = left - before
-            self._unrest = {each.what: self._unrest.get(each.what, 0) + 1 for each in new}
+            is_restless = self._is_restless(new - self._before)
             before = self._before = left
-            is_restless = bool(new) and min(self._unrest.values()) > 1
-            if is_restless:
-                self._rest()
             if not new or is_restless or ends.count:
                 self._remains = left
                 return code
@@ -244,12 +250,18 @@ class Watch:
             if code == EXIT_INTERRUPTED:
                 return code
 
-    def _rest(self) -> None:
-        """What changes with each build is built again after a while, the longer the more often it did."""
-        builds, what = min((builds, what) for what, builds in self._unrest.items())
-        seconds = min(2.0 ** (builds - 2), LONGEST_REST)
-        self._again_at = time.monotonic() + seconds
-        self._say(f"{shown(what)} changes with each build: the next one in {duration(seconds)}")
+    def _is_restless(self, changed: frozenset[Difference]) -> bool:
+        """Did all that changed in the last build change in one before, too? Then the next one comes after a while, a longer one each time."""
+        if not changed:
+            self._unrest.clear()
+            return False
+        self._unrest.update(each.what for each in changed)
+        times, what = min((self._unrest[each.what], each.what) for each in changed)
+        if times > 1:
+            seconds = min(_doubled(times - 2), LONGEST_REST)
+            self._again_at = time.monotonic() + seconds
+            self._say(f"{shown(what)} changes with each build: the next one in {duration(seconds)}")
+        return times > 1
 
     def _build_at_once(self) -> int:
         self._before = self._differences()
@@ -259,7 +271,8 @@ class Watch:
         left = self._before = self._differences()
         folders = {os.path.dirname(path) for path in self._touched}
         touched = self._touched | folders | {f"{folder}/" for folder in folders}
-        mended = self._broken is not None and bool(touched)
+        ours = self._touched & (self._files | self._suspects)
+        mended = self._broken is not None and bool(ours or self._touched - self._tried)
         if mended or self._is_time() or not left <= self._remains or any(each.what in touched for each in left):
             return self._build()
         return EXIT_OK
@@ -297,9 +310,11 @@ class Watch:
             code = build(self._where, self._options, quiet, listen=listen)
         except DuctError as error:
             self._broken = str(error)
+            self._ran = quiet.ran
             self._suspects = {mistake.file for mistake in getattr(error, "mistakes", ())}
-            again = self._broken == told and not self._touched and not first
+            again = self._broken == told and not first and not self._touched & (self._files | self._suspects)
             self._retries = self._retries + 1 if again else 0
+            self._tried = self._tried | self._touched if again else set(self._touched)
             if not again:
                 self._tell(error)
             return error.exit_code
@@ -308,7 +323,7 @@ class Watch:
             gc.collect()  # a build leaves circles behind, and the next one may be a long time off
         if any(each.first is not None for each in inner):
             return EXIT_INTERRUPTED  # also where the signal came when all was done
-        self._moved, self._run, self._suspects = quiet.moved, quiet.run or self._run, set()
+        self._moved, self._run, self._suspects, self._tried = quiet.moved, quiet.run or self._run, set(), set()
         if code == EXIT_OK and self._settings.then is not None and quiet.ran:
             self._run_then(self._settings.then)
         return code
@@ -325,14 +340,18 @@ class Watch:
         return True
 
     def _run_then(self, command: str) -> None:
-        """The user's command, which a signal ends."""
-        process = subprocess.Popen(command, shell=True)
+        """The user's command, which a signal ends: after the grace time, or a second signal, at once."""
+        process = subprocess.Popen(command, shell=True, start_new_session=True)
+        deadline: float | None = None
         while process.poll() is None:
-            if select.select([self._wake], [], [], PAUSE)[0]:
-                process.terminate()
-                process.wait()
-                return
-        if process.returncode:
+            count = self._ends.count if self._ends is not None else 0
+            if count and deadline is None:
+                deadline = time.monotonic() + self._options.grace
+                os.killpg(process.pid, signal.SIGTERM)
+            elif deadline is not None and (count > 1 or time.monotonic() > deadline):
+                os.killpg(process.pid, signal.SIGKILL)
+            select.select([] if deadline is not None else [self._wake], [], [], PAUSE)
+        if process.returncode and deadline is None:
             self._say(f"the command of --exec-on-success failed with exit code {process.returncode}")
 
     # -- what is there ------------------------------------------------------------------------------------------------------------------
@@ -419,10 +438,14 @@ class Watch:
             self._give_up_events(f"the system watches no more folders ({error.strerror})")
 
     def _plan_look(self, took: float) -> None:
-        """Trees, links, files with several names: look at them now and then, for less than a hundredth of the time."""
+        """When to look without a nudge: polling; and at trees, links, files with several names, for less than a hundredth of the time."""
+        self._seen = None
         blind = self._evidence is None or self._evidence.blind
         blind = blind or any(os.path.realpath(path) != os.path.abspath(path) for path in self._files)
-        self._look_at = time.monotonic() + max(POLL, 100 * took) if blind and self._queue is not None else None
+        if self._poll is not None:
+            self._look_at = time.monotonic() + self._poll
+        else:
+            self._look_at = time.monotonic() + max(POLL, 100 * took) if blind else None
 
     def _open(self) -> None:
         if self._poll is not None:
@@ -452,6 +475,7 @@ class Watch:
             self._queue.close()
             self._queue = None
         self._poll = self._poll or POLL
+        self._look_at = time.monotonic() + self._poll
         self._say(f"{why}: looking every {self._poll:g} s instead")
 
     # -- waiting ------------------------------------------------------------------------------------------------------------------------
@@ -502,14 +526,18 @@ class Watch:
                 last = time.monotonic()
 
     def _finds_something(self) -> bool:
-        """Where nobody tells of all changes: is it time to look, and is there a new one that has settled?"""
-        if self._poll is None and (self._look_at is None or time.monotonic() < self._look_at):
-            return False
+        """Where nobody tells of all changes: is it time to look, and is there a new one that has settled, or goes on for too long?"""
         began = time.monotonic()
-        found = self._settled()
-        if self._poll is None:
+        if self._look_at is None or began < self._look_at:
+            return False
+        found = self._differences()
+        if found <= self._remains:
             self._plan_look(time.monotonic() - began)
-        return found
+            return False
+        since, before = self._seen or (began, None)
+        self._seen = since, found
+        self._look_at = time.monotonic() + self._settings.settle
+        return found == before or began - since >= LONGEST_WAIT * self._settings.settle
 
     def _pressed(self, poll: select.poll) -> str:
         """What the user wants of the watch, if anything: a letter."""
@@ -548,8 +576,6 @@ class Watch:
             length = LONGEST_WRITE if writing else self._settings.settle
             return max(int((last + length - time.monotonic()) * 1000) + 1, 1)
         ends = []
-        if self._poll is not None:
-            ends.append(max(last + self._poll - time.monotonic(), 0.0))
         times = (self._ask_at, self._again_at, self._look_at)
         ends += [max(at - time.monotonic(), 0.0) for at in times if at is not None]
         if self._evidence is not None:
@@ -572,18 +598,6 @@ class Watch:
         self._unsure = True
         if self._evidence is not None:
             self._evidence.drop()
-
-    def _settled(self) -> bool:
-        """Polling: is there something new, and has it stopped changing? A signal ends the wait for that."""
-        before = self._differences()
-        if before <= self._remains:
-            return False
-        while not select.select([self._wake], [], [], self._settings.settle)[0]:
-            after = self._differences()
-            if after == before:
-                return True
-            before = after
-        return False
 
     def _relevant(self, writing: set[str]) -> set[str]:
         """The paths of the changes that may matter: keys, Ductfiles and modules, names in listed folders, watched folders themselves."""
@@ -720,6 +734,10 @@ def _wake(fd: int) -> None:
         os.write(fd, b"w")
     except OSError:
         pass
+
+
+def _doubled(times: int) -> float:
+    return 2.0 ** min(times, 30)
 
 
 def _with_those_above(folders: Iterable[str]) -> set[str]:

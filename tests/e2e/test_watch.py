@@ -457,7 +457,6 @@ def test_a_pipeline_in_python_and_the_modules_it_imports(box: Sandbox) -> None:
     box.write("pipeline.py", PIPELINE + "oops(\n")
     watch.says("pipeline.py:")
     box.write("in.txt", "ef\n")
-    watch.says("pipeline.py:")
     box.write("pipeline.py", PIPELINE.replace("helper.louder(file.read())", "file.read()"))
     watch.says("2 jobs ran")
     assert box.read("loud.txt") == "ef\n"

@@ -132,6 +132,35 @@ def test_what_is_inside_of_a_folder_read_as_a_whole(box: Sandbox, watching: Call
     holds(box, "A\nc\n")
 
 
+@pytest.mark.parametrize("args", [(), ("--poll", "0.5")], ids=["events", "polling"])
+def test_a_folder_that_is_written_to_without_end_holds_up_nothing_else(
+    box: Sandbox, watching: Callable[..., Watching], args: tuple[str, ...]
+) -> None:
+    tree = '[step.tree]\ninputs = "data/"\ntargets = "tree.txt"\nrun = "find {input} -type f | wc -l > {target}"\n'
+    box.ductfile(tree + '[step.b]\ninputs = "a.txt"\ntargets = "b.txt"\nrun = "cp {input} {target}"\n')
+    box.files({"data/sub/x": "1\n", "a.txt": "1\n"})
+    watching(*args, "--settle", "0.05")
+    writer = subprocess.Popen(["sh", "-c", "while :; do echo l >> data/sub/log; sleep 0.03; done"], cwd=box.root)
+    try:
+        time.sleep(2.5)
+        box.write("a.txt", "2\n")
+        holds(box, "2\n", "b.txt")
+    finally:
+        writer.kill()
+        writer.wait()
+
+
+def test_inputs_that_a_job_changes_in_turns_are_not_built_without_rest(
+    box: Sandbox, watching: Callable[..., Watching]
+) -> None:
+    run = "echo >> runs; N=$(wc -l < runs); echo $N >> in/$((N % 3)); cat {inputs} > {target}"
+    box.ductfile(f'[step.s]\ninputs = "in/*"\ntargets = "out"\nrun = "{run}"\n')
+    box.files({f"in/{n}": "" for n in "012"})
+    watch = watching("--settle", "0.02")
+    watch.says("changes with each build: the next one in 1.0 s")
+    assert box.read("runs").count("\n") <= 6
+
+
 # -- files of several names -------------------------------------------------------------------------------------------------------------
 
 
@@ -188,6 +217,48 @@ def test_an_included_file_or_a_module_that_is_mended(box: Sandbox, watching: Cal
     box.write("etl/steps.py", "def f(target):\n    open(target, 'w').close()\n")
     wait_for(lambda: box.exists("etl/x.txt"), "the target")
     assert watch.text.count("etl/Ductfile:1") == 1, "it says so once"
+
+
+def test_a_mistake_is_told_once_whatever_else_is_saved(project: Sandbox, watching: Callable[..., Watching]) -> None:
+    watch = watching()
+    project.ductfile("[step.x")
+    watch.says("Ductfile:1")
+    for number in range(5):
+        project.write(f"{number}.log", "x\n")
+        project.write("app.log", f"{number}\n")
+        time.sleep(0.4)
+    assert watch.text.count("Ductfile:1") == 1
+    project.ductfile("[step.y")
+    watch.says("Ductfile:1")
+    project.ductfile(STEPS)
+    project.write("raw/1.txt", "2\n")
+    holds(project, "2\n")
+
+
+def test_a_pipeline_that_writes_while_it_is_loaded_is_not_loaded_without_end(
+    box: Sandbox, watching: Callable[..., Watching]
+) -> None:
+    box.write("pipeline.py", LOADED)
+    box.write("helper.py", "x = 1\n")
+    watch = watching("-f", "pipeline.py")
+    box.write("helper.py", "x = (\n")
+    watch.says("never closed")
+    before = box.read("load.log").count("x")
+    time.sleep(3)
+    assert box.read("load.log").count("x") - before <= 3
+    assert watch.text.count("never closed") == 1
+
+
+LOADED = """
+with open("load.log", "a") as file:
+    file.write("x")
+import helper
+from miniduct import PipelineBuilder, PythonStep
+def fetch():
+    return helper.x
+pipeline = PipelineBuilder("loaded")
+pipeline.add_step(PythonStep(fetch))
+"""
 
 
 # -- others, and the end ----------------------------------------------------------------------------------------------------------------
@@ -271,6 +342,17 @@ def test_a_signal_ends_it_that_comes_when_the_last_job_of_a_build_has_ended(
     project.write("raw/1.txt", "2\n")
     assert watch.process.wait(timeout=10) == 0
     assert project.read("all.txt") == "2\n"
+
+
+@pytest.mark.usefixtures("project")
+def test_a_second_signal_ends_that_command_whatever_it_makes_of_the_first(watching: Callable[..., Watching]) -> None:
+    watch = watching("--exec-on-success", "trap 'echo still' TERM; for i in $(seq 60); do sleep 0.5; done", waits=False)
+    watch.says("2 jobs ran")
+    time.sleep(0.5)
+    watch.process.send_signal(signal.SIGTERM)
+    watch.says("still")
+    watch.process.send_signal(signal.SIGTERM)
+    assert watch.process.wait(timeout=3) == 0
 
 
 def test_that_command_does_not_run_where_nothing_was_done(project: Sandbox, watching: Callable[..., Watching]) -> None:
