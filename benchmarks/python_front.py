@@ -1,6 +1,6 @@
 """What a step costs in Python: value steps in a chain and side by side, run and then found done; beside doit, Luigi and Prefect where installed.
 
-    python benchmarks/python_front.py [--steps 10000] [--tools duct,doit,luigi,prefect]
+    python benchmarks/python_front.py [--steps 10000] [--tools duct,doit,luigi,prefect] [--pairs 3]
 
 Each measurement is a process of its own; the time is that of the run, without imports. A tool that keeps nothing between runs has no second number.
 """
@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import textwrap
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SHAPES = ("chain", "wide")
 
@@ -145,18 +150,34 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--tools", default=",".join(PROGRAMS))
+    parser.add_argument("--pairs", type=int, default=3)
     asked = parser.parse_args()
     load = os.getloadavg()[0]
-    print(f"{asked.steps:,} steps, load {load:.1f} on {os.cpu_count()} cores; microseconds a step")
-    for tool in asked.tools.split(","):
-        if not installed(tool):
-            print(f"{tool:8} not installed")
-            continue
+    print(
+        f"{asked.steps:,} steps, load {load:.1f} on {os.cpu_count()} cores; microseconds a step, medians of {asked.pairs}"
+    )
+    tools = [tool for tool in asked.tools.split(",") if installed(tool)]
+    # Removed at the end only: where many files were just removed, ext4 takes its time to make others.
+    with tempfile.TemporaryDirectory() as place:
         for shape in SHAPES:
-            with tempfile.TemporaryDirectory() as folder:
-                runs = [seconds(tool, asked.steps, shape, folder) for _ in range(2 if tool in KEEPS else 1)]
-            shown = [f"{run / asked.steps * 1e6:8.0f}" if run is not None else "  failed" for run in runs]
-            print(f"{tool:8} {shape:6} run {shown[0]}   done {shown[1] if len(shown) > 1 else '       -'}", flush=True)
+            found: dict[str, list[list[float | None]]] = {tool: [] for tool in tools}
+            for _ in range(asked.pairs):
+                for tool in tools:
+                    folder = tempfile.mkdtemp(dir=place)
+                    found[tool].append(
+                        [seconds(tool, asked.steps, shape, folder) for _ in range(2 if tool in KEEPS else 1)]
+                    )
+            for tool, pairs in found.items():
+                shown = [median(runs, asked.steps) for runs in zip(*pairs)]
+                print(
+                    f"{tool:8} {shape:6} run {shown[0]}   done {shown[1] if len(shown) > 1 else '       -'}", flush=True
+                )
+
+
+def median(runs: Sequence[float | None], steps: int) -> str:
+    """The middle one, in microseconds a step."""
+    known = [run for run in runs if run is not None]
+    return f"{statistics.median(known) / steps * 1e6:8.0f}" if len(known) == len(runs) else "  failed"
 
 
 if __name__ == "__main__":
