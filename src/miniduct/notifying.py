@@ -6,7 +6,6 @@ webhook's path, the values of secret variables) is never told on.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from typing import TYPE_CHECKING, Any
@@ -210,6 +209,8 @@ def send(target: Target, message: Mapping[str, Any]) -> None:
 
 
 def _apprise(target: str, text: str) -> None:
+    import logging
+
     try:
         import apprise
     except ImportError:
