@@ -439,9 +439,10 @@ class Loop:
         A batch is cut where its names would take more than a command line should hold.
         """
         scheduler = self._scheduler
-        step = self._plan.step_of(first.job)
+        about = self._plan.job(first.job)
+        step = about.step_number
         batch = [first]
-        most = self._plan.steps[step].batch
+        most = about.step.batch
         room = LONGEST_LINE - (self._space.commands.names_length(first.job) if most > 1 else 0)
         while len(batch) < most:
             job = scheduler.peek()
@@ -468,7 +469,7 @@ class Loop:
             self._scheduler.fail(job)
             return None
         try:
-            again = self._plan.job_id(job) in self._builder.over
+            again = self._plan.job(job).id in self._builder.over
             judged = space.judge.judge(job, forced=self._forced and not again)
         except DuctError as error:
             self._fail_before(job, error.what, facts_of(error), ())
@@ -480,7 +481,7 @@ class Loop:
             space.judge.drop(job)
             self._scheduler.settle(job)
             if not again:
-                self._tell(ev.JobUpToDate(self._plan.job_name(job)))
+                self._tell(ev.JobUpToDate(self._plan.job(job).name))
             return None
         if judged.missing:
             names = [self._plan.names[key] for key in judged.missing[:3]]
@@ -496,7 +497,7 @@ class Loop:
         if ready[0].job != holder:
             # Whoever failed before the start gave the slot back.
             self._scheduler.take(ready[0].job)
-        if self._plan.steps[self._plan.step_of(holder)].copy:
+        if self._plan.job(holder).step.copy:
             self._copy(ready[0])
             return
         try:
@@ -704,11 +705,11 @@ class Loop:
         self, attempt: Attempt, done: Done, made: Sequence[Made], began_ns: int, fingerprints: Callable[[], list[bytes]]
     ) -> None:
         job = attempt.job
-        space = self._space
+        space, about = self._space, self._plan.job(job)
         log = attempt.log if done.output else None
-        about = Recording(self._run, attempt.started, done.seconds, attempt.number, done.output, log)
+        recording = Recording(self._run, attempt.started, done.seconds, attempt.number, done.output, log)
         try:
-            published = self._launcher.publisher.publish(attempt.judged, made, fingerprints(), began_ns, about)
+            published = self._launcher.publisher.publish(attempt.judged, made, fingerprints(), began_ns, recording)
         except (NotMadeError, DuctError) as error:
             if self._asked and self._launcher.publisher.is_far(job):
                 self._interrupted(attempt, done)
@@ -716,12 +717,12 @@ class Loop:
                 self._failed(attempt, error.what, facts_of(error), 0, done.seconds)
             return
         space.judge.drop(job)
-        self._builder.over.add(self._plan.job_id(job))
+        self._builder.over.add(about.id)
         self._totals.ran += 1
         space.dirty.discard(job)
         for key, path in published.kept:
             self._tell(ev.Kept(key, path))
-        name = self._plan.job_name(job)
+        name = about.name
         if published.left:
             self._tell(ev.Warned(f"{name} no longer makes what stands there, edited since: it stays", published.left))
         if published.moved:
@@ -760,19 +761,20 @@ class Loop:
     ) -> None:
         job = attempt.job
         self._launcher.undo(job)
-        step = self._plan.steps[self._plan.step_of(job)]
+        about = self._plan.job(job)
+        step, name = about.step, about.name
         if not self._stopping and may_retry(step, attempt.number, code, timed_out=timed_out, raised=raised):
             delay = step.backoff * 2 ** (attempt.number - 1)
             self._scheduler.release(job)
             if told_by is None:
-                self._tell(ev.JobRetried(self._plan.job_name(job), attempt.number, delay, error))
+                self._tell(ev.JobRetried(name, attempt.number, delay, error))
             heapq.heappush(self._retries, (time.monotonic() + delay, job, attempt.number + 1, attempt.judged))
             return
         log = attempt.log if attempt.said or told_by else None
         self._record_failure(job, error, facts, attempt.judged.reasons, code, seconds, log)
         self._tell(
             ev.JobEnded(
-                self._plan.job_name(job),
+                name,
                 "failed",
                 seconds,
                 False,

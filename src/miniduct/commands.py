@@ -15,6 +15,7 @@ from blake3 import blake3
 
 from .errors import DuctError
 from .keys import is_remote
+from .plan.columns import Recent
 from .plan.definition import command_digest
 from .plan.patterns import glob
 from .runners.body import BodyTemplate
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from .model import Step
-    from .plan.columns import Plan
+    from .plan.columns import Job, Plan
     from .runners.command import CommandTemplate, Rendered
 
     Paths = list[tuple[str | None, list[str]]]
@@ -69,9 +70,9 @@ class Commands:
         self._templates: dict[int, CommandTemplate | CallTemplate | CopyTemplate | BodyTemplate] = {}
         self._remote: dict[int, list[int]] = {}
         """The slots of a step whose remote inputs its command reads."""
+        self._targets: Recent[list[Target]] = Recent()
         # Of the last job asked about: it is asked about several times in a row.
         self._given: tuple[int, Rendered] | None = None
-        self._targets: tuple[int, list[Target]] = (-1, [])
         self._values: tuple[int, dict[str, Any]] = (-1, {})
 
     def template(self, step: int) -> CommandTemplate | CallTemplate | CopyTemplate | BodyTemplate:
@@ -84,13 +85,12 @@ class Commands:
 
     def targets(self, job: int) -> list[Target]:
         """The job's declared targets, in order."""
-        if self._targets[0] != job:
-            step = self._plan.step_of(job)
-            uses = self.template(step).uses
-            dynamic = self._plan.target_dynamic(step)
-            texts = self._plan.target_texts(job)
-            self._targets = (job, [Target(text, dynamic[at], not uses(at)) for at, text in enumerate(texts)])
-        return self._targets[1]
+        return self._targets.get(job) or self._targets.keep(job, self._find_targets(self._plan.job(job)))
+
+    def _find_targets(self, job: Job) -> list[Target]:
+        uses = self.template(job.step_number).uses
+        dynamic = self._plan.target_dynamic(job.step_number)
+        return [Target(text, dynamic[at], not uses(at)) for at, text in enumerate(job.texts)]
 
     def render(self, job: int) -> Rendered:
         """The command as it is started, from the step's `cwd`. DuctError where it is too long for the system."""
@@ -99,7 +99,7 @@ class Commands:
     def remote_inputs(self, job: int) -> list[int]:
         """The inputs of which the command is given a local copy."""
         plan = self._plan
-        step = plan.step_of(job)
+        step = plan.job(job).step_number
         if step not in self._remote:
             slots = plan.steps[step].inputs
             self._remote[step] = [
@@ -141,11 +141,11 @@ class Commands:
 
     def digest(self, job: int) -> bytes:
         """What identifies the command itself, whatever words the Ductfile uses for it, and wherever its targets are staged."""
-        return command_digest(self._as_given(job).words, self._definitions[self._plan.step_of(job)])
+        return command_digest(self._as_given(job).words, self._definitions[self._plan.job(job).step_number])
 
     def shown(self, job: int) -> str:
         """The command as a user would type it in the project's root; "" where it cannot be rendered."""
-        step = self._plan.steps[self._plan.step_of(job)]
+        step = self._plan.job(job).step
         if step.group:
             return ""
         try:
@@ -159,7 +159,7 @@ class Commands:
 
         A command that a shell of the user's reads alike stands as it is; any other one with the shell that duct gives it to.
         """
-        step = self._plan.steps[self._plan.step_of(job)]
+        step = self._plan.job(job).step
         text = self.shown(job)
         if not text or step.run is None:
             return text
@@ -183,12 +183,12 @@ class Commands:
         return _given(target) if target.direct else self._staged(_given(target))
 
     def _render(self, job: int, where: Callable[[Target], str], *, shown: bool = True) -> Rendered:
-        number = self._plan.step_of(job)
-        step = self._plan.steps[number]
+        about = self._plan.job(job)
+        step = about.step
         place = _from(step.cwd)
-        template = self.template(number)
+        template = self.template(about.step_number)
         if self._values[0] != job:
-            values: dict[str, Any] = {**self._variables, **self._plan.values(job)}
+            values: dict[str, Any] = {**self._variables, **about.values}
             values["inputs.uri"] = self._input_paths(job, place)
             values["params"] = step.params
             if template.uses_manifest:
@@ -206,7 +206,7 @@ class Commands:
     def _input_paths(self, job: int, place: Callable[[str], str]) -> Paths:
         plan = self._plan
         names = plan.names
-        slots = plan.steps[plan.step_of(job)].inputs
+        slots = plan.job(job).step.inputs
         paths = [[names[key] for key in keys] for keys in plan.input_slots(job)]
         if place is not _plain:
             paths = [[place(path) for path in each] for each in paths]
@@ -225,7 +225,7 @@ class Commands:
         ]
 
     def _target_paths(self, job: int, place: Callable[[str], str], where: Callable[[Target], str]) -> Paths:
-        slots = self._plan.steps[self._plan.step_of(job)].targets
+        slots = self._plan.job(job).step.targets
         return [(slot.name, [place(where(target))]) for slot, target in zip(slots, self.targets(job))]
 
     def manifest_path(self, job: int) -> str:

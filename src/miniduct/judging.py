@@ -64,7 +64,7 @@ class Judged:
 def planned(judged: Judged, plan: Plan, digests: Sequence[bytes]) -> str:
     """What identifies a run beforehand: its command, its step's definition, its inputs and their fingerprints. The same on each machine."""
     names = "\0".join([plan.names[key] for key in judged.inputs]).encode("utf-8", "surrogateescape")
-    definition = digests[plan.step_of(judged.job)]
+    definition = digests[plan.job(judged.job).step_number]
     return blake3(b"\0".join((judged.command, definition, blake3(names).digest(), judged.packed))).hexdigest()
 
 
@@ -125,8 +125,8 @@ class Judge:
         StoreError where an input or a target cannot be read.
         """
         plan, contents = self._plan, self._contents
-        number = plan.step_of(job)
-        step = plan.steps[number]
+        about = plan.job(job)
+        number, step = about.step_number, about.step
         inputs = plan.inputs(job)
         if len(inputs) <= LONG:
             for key in inputs:
@@ -140,7 +140,7 @@ class Judge:
         else:
             packed = contents.packed(inputs, check, unsettled)
         missing = contents.missing(inputs if not unsettled else [key for key in inputs if key not in unsettled])
-        targets = plan.targets(job)
+        targets = about.targets
         for key in targets:
             contents.look(key)
         target_check = Check.CONTENT if check is Check.CONTENT else Check.MTIME
@@ -201,7 +201,7 @@ class Judge:
 
     def fingerprint_inputs(self, judged: Judged) -> None:
         """Complete the verdict with what the inputs hold, for the step's own check: this is what the trace of the coming run will say."""
-        step = self._plan.steps[self._plan.step_of(judged.job)]
+        step = self._plan.job(judged.job).step
         if len(judged.packed) != len(judged.inputs) * FINGERPRINT_SIZE or judged.check is not step.check:
             judged.check = step.check
             judged.since = len(self._contents.seen_to_move)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .events import Event
     from .judging import Judged
     from .model import Step
-    from .plan.columns import Plan
+    from .plan.columns import Job
     from .rebuilder import Reason
     from .runners.base import Done, Runner
     from .workspace import Workspace
@@ -87,8 +87,8 @@ class Launcher:
         space = self._space
         commands = space.commands
         jobs = [judged.job for judged in batch]
-        number = space.plan.step_of(jobs[0])
-        step = space.plan.steps[number]
+        about = space.plan.job(jobs[0])
+        number, step = about.step_number, about.step
         rendered = commands.render_batch(jobs) if step.batch > 1 else commands.render(jobs[0])
         # Names by the hundred are not worth showing: then each job's command is told as if it stood alone.
         by_manifest = step.batch > 1 and not commands.names_length(jobs[0])
@@ -96,7 +96,7 @@ class Launcher:
         if commands.template(number).uses_manifest:
             commands.write_manifest(jobs)
         counts = [self.attempts.pop(job, 1) for job in jobs]
-        log = self._batch_log(jobs[0]) if step.batch > 1 else log_path(self._space.logs, self._space.plan, jobs[0])
+        log = self._batch_log(jobs[0]) if step.batch > 1 else log_path(space.logs, about)
         attempt, started = space.next_attempt(), time.time()
         task = Task(
             attempt=attempt,
@@ -120,7 +120,7 @@ class Launcher:
         for at, (judged, count) in enumerate(zip(batch, counts)):
             tell(
                 ev.JobStarted(
-                    space.plan.job_name(judged.job),
+                    space.plan.job(judged.job).name,
                     judged.reasons,
                     count,
                     shown[at],
@@ -138,16 +138,16 @@ class Launcher:
     def copying(self, judged: Judged, tell: Callable[[Event], None], expected: float | None) -> Attempt:
         """Tell of a prepared job that copies; its attempt. The copying is the caller's."""
         space, job = self._space, judged.job
-        step = space.plan.steps[space.plan.step_of(job)]
+        about = space.plan.job(job)
         count = self.attempts.pop(job, 1)
         tell(
             ev.JobStarted(
-                space.plan.job_name(job),
+                about.name,
                 judged.reasons,
                 count,
                 space.commands.shown(job),
                 "",
-                description=step.description,
+                description=about.step.description,
                 expected=expected,
             )
         )
@@ -167,12 +167,12 @@ class Launcher:
         log: str | None,
     ) -> None:
         """Remember how the job failed, for `status` and `why`."""
-        plan = self._space.plan
+        about = self._space.plan.job(job)
         self._space.traces.fail(
             Failure(
-                id=plan.job_id(job),
-                step=plan.steps[plan.step_of(job)].name,
-                values=plan.values(job),
+                id=about.id,
+                step=about.step.name,
+                values=about.values,
                 run=self._run,
                 when=time.time(),
                 seconds=seconds,
@@ -194,8 +194,7 @@ class Launcher:
 
     def _batch_log(self, job: int) -> str:
         """A batch's own log: its jobs may end up in other batches the next time. Those of long past builds are removed."""
-        plan = self._space.plan
-        folder = f"{self._space.logs}/{_ordinary(plan.steps[plan.step_of(job)].name)}"
+        folder = f"{self._space.logs}/{_ordinary(self._space.plan.job(job).step.name)}"
         if folder not in self._swept:
             self._swept.add(folder)
             _sweep(folder, self._run - KEPT_BATCH_LOGS)
@@ -239,13 +238,11 @@ def _sweep(folder: str, last: int) -> None:
             os.unlink(f"{folder}/{name}")
 
 
-def log_path(folder: str, plan: Plan, job: int) -> str:
+def log_path(folder: str, job: Job) -> str:
     """Where a job's own log lies in the folder of logs."""
-    step = plan.steps[plan.step_of(job)].name
-    values = plan.values(job)
-    if not values:
-        return f"{folder}/{_ordinary(step)}.log"
-    return f"{folder}/{_ordinary(step)}/{_ordinary(','.join(f'{k}={v}' for k, v in values.items()))}.log"
+    if not job.values:
+        return f"{folder}/{_ordinary(job.step.name)}.log"
+    return f"{folder}/{_ordinary(job.step.name)}/{_ordinary(','.join(f'{k}={v}' for k, v in job.values.items()))}.log"
 
 
 def failure_of(done: Done, attempt: Attempt) -> str | None:

@@ -101,14 +101,15 @@ class Publisher:
     def prepare(self, judged: Judged) -> list[tuple[str, str]]:
         """Make room for the job's targets before its command starts; returns the user's copies that were kept (direct targets only)."""
         job = judged.job
-        step = self._plan.steps[self._plan.step_of(job)]
+        about = self._plan.job(job)
+        step = about.step
         targets = self._commands.targets(job)
         kept: list[tuple[str, str]] = []
         direct = [target.text for target in targets if target.direct and not is_remote(target.text)]
         members: set[str] = set()
         if direct or step.keep:
             static = {target.text for target in targets if not target.dynamic}
-            members = {self._plan.names[key] for key in self._plan.targets(job)} - static
+            members = {self._plan.names[key] for key in about.targets} - static
         if direct:
             judged.through, links = self._links(judged, [text for text in direct if text in static])
             kept = [
@@ -117,7 +118,7 @@ class Publisher:
                 if key not in links and self._is_users(judged, key)
             ]
         self._staging.prepare(
-            self._plan.job_id(job),
+            about.id,
             staged=[target.text for target in targets if not target.direct],
             direct=direct,
             keep=step.keep,
@@ -146,7 +147,8 @@ class Publisher:
         number = plan.key(key)
         if number is not None and plan.maker[number] not in (-1, job):
             return True
-        return self._staging.claims.get(key, plan.job_id(job)) != plan.job_id(job)
+        own = plan.job(job).id
+        return self._staging.claims.get(key, own) != own
 
     def _links(self, judged: Judged, keys: Iterable[str]) -> tuple[dict[str, str], set[str]]:
         """The targets to be written through a symbolic link in their place, with where it leads; and those whose link is
@@ -190,14 +192,15 @@ class Publisher:
 
     def undo(self, job: int) -> None:
         """A failed attempt: remove what it left, and put back the last good copies of targets that it wrote to directly."""
+        about = self._plan.job(job)
         targets = self._commands.targets(job)
         self._kept.pop(job, None)
         if any(target.direct for target in targets):
-            self._staging.restore(self._plan.job_id(job), lambda key: self._is_others(job, key))
+            self._staging.restore(about.id, lambda key: self._is_others(job, key))
             # They hold what they held, with other stamps.
-            self._contents.forget(key for key in self._plan.targets(job) if not is_remote(self._plan.names[key]))
+            self._contents.forget(key for key in about.targets if not is_remote(self._plan.names[key]))
         self._staging.discard(
-            self._plan.job_id(job),
+            about.id,
             [target.text for target in targets if not target.direct],
             dynamic={target.text for target in targets if target.dynamic},
         )
@@ -207,7 +210,7 @@ class Publisher:
         made, missing = self._present(job)
         if missing:
             raise self._not_made(missing)
-        if self._plan.is_dynamic(job):
+        if self._plan.job(job).dynamic:
             for each in made:
                 other = self._second_maker(job, each.key)
                 if other is not None:
@@ -223,7 +226,7 @@ class Publisher:
         if maker not in (-1, job) and key in plan.target_texts(maker):
             return str(plan.job_name(maker))
         claimed = self._staging.claims.get(key)
-        return f'the job of "{shown(claimed[2:])}"' if claimed not in (None, plan.job_id(job)) and claimed else None
+        return f'the job of "{shown(claimed[2:])}"' if claimed not in (None, plan.job(job).id) and claimed else None
 
     def places(self, job: int) -> list[str]:
         """Where the command writes the job's files; none where one of its targets is a folder or a glob."""
@@ -256,7 +259,7 @@ class Publisher:
 
     def _members(self, job: int, target: Target) -> list[Made]:
         if target.direct:
-            found = self._staging.made(self._plan.job_id(job), target.text, lambda key: self._is_others(job, key))
+            found = self._staging.made(self._plan.job(job).id, target.text, lambda key: self._is_others(job, key))
         else:
             found = self._staging.members(target.text, staged=True)
         stamped = [(key, at, self._store.stat(at)) for key, at in found]
@@ -303,7 +306,7 @@ class Publisher:
 
         Large files and remote targets belong into a thread.
         """
-        by_content = self._plan.steps[self._plan.step_of(judged.job)].check is Check.CONTENT
+        by_content = self._plan.job(judged.job).step.check is Check.CONTENT
         found = self._fingerprints(made, known) if by_content else [ABSENT_UNTIL_PUBLISHED] * len(made)
         for at, each in enumerate(made):
             if is_remote(each.key):
@@ -377,7 +380,7 @@ class Publisher:
         return [Made(target.text, place, staged)]
 
     def publish(
-        self, judged: Judged, made: Sequence[Made], found: Sequence[bytes], hashed_at_ns: int, about: Recording
+        self, judged: Judged, made: Sequence[Made], found: Sequence[bytes], hashed_at_ns: int, recording: Recording
     ) -> Published:
         """Record the run, then rename its targets into place; the order makes a kill between the two harmless (docs/design.md).
 
@@ -385,10 +388,10 @@ class Publisher:
         """
         job = judged.job
         plan = self._plan
-        step = plan.steps[plan.step_of(job)]
-        by_content = step.check is Check.CONTENT
-        moved = self._moved(judged) if step.check is not Check.EXISTS else []
-        trace = self._trace(judged, made, found, about)
+        about = plan.job(job)
+        by_content = about.step.check is Check.CONTENT
+        moved = self._moved(judged) if about.step.check is not Check.EXISTS else []
+        trace = self._trace(judged, made, found, recording)
         before = dict(zip(judged.past.targets, split(judged.past.target_fps))) if judged.past else {}
         local = [each for each in made if each.at != each.key and not is_remote(each.key)]
         through, links = self._links(judged, [each.key for each in local])
@@ -409,16 +412,15 @@ class Publisher:
             trace.target_fps = b"".join(mtime_fingerprint(stamp) for stamp in stamps)
             self._traces.record(trace)
         if any(target.direct for target in self._commands.targets(job)):
-            kept += self._staging.commit(plan.job_id(job))
+            kept += self._staging.commit(about.id)
         now = dict(zip(trace.targets, split(trace.target_fps)))
         left = self._remove_former_members(job, before, now)
-        dynamic = plan.is_dynamic(job)
-        if dynamic:
-            self._staging.claims.update(dict.fromkeys(now, plan.job_id(job)))
+        if about.dynamic:
+            self._staging.claims.update(dict.fromkeys(now, about.id))
         return Published(
             changed=before != now,
             keys=list(now),
-            members_changed=(dynamic and {plan.names[key] for key in plan.targets(job)} != set(now))
+            members_changed=(about.dynamic and {plan.names[key] for key in about.targets} != set(now))
             or (before != now and self._is_looked_into(job)),
             moved=moved,
             kept=kept,
@@ -427,10 +429,10 @@ class Publisher:
 
     def _is_looked_into(self, job: int) -> bool:
         """Does a step read by its names what lies in a folder that the job makes as a whole?"""
-        step = self._plan.step_of(job)
-        if not any(slot.text.endswith("/") for slot in self._plan.steps[step].targets):
+        about = self._plan.job(job)
+        if not any(text.endswith("/") for text in about.texts):
             return False
-        return any(step in self._plan.dynamic_before(other) for other in range(len(self._plan.steps)))
+        return any(about.step_number in self._plan.dynamic_before(other) for other in range(len(self._plan.steps)))
 
     def _take_back(self, judged: Judged) -> None:
         """The run was recorded, but its targets did not get into their places: what the run before made stands there."""
@@ -439,29 +441,27 @@ class Publisher:
         else:
             self._traces.forget([self._plan.job_id(judged.job)])
 
-    def _trace(self, judged: Judged, made: Sequence[Made], found: Sequence[bytes], about: Recording) -> Trace:
+    def _trace(self, judged: Judged, made: Sequence[Made], found: Sequence[bytes], recording: Recording) -> Trace:
         plan = self._plan
-        job = judged.job
-        number = plan.step_of(job)
-        step = plan.steps[number]
+        job = plan.job(judged.job)
         return Trace(
-            id=plan.job_id(job),
-            step=step.name,
-            values=plan.values(job),
-            definition=self._digests[number],
-            command=judged.command or self._commands.digest(job),
-            check=step.check.value,
+            id=job.id,
+            step=job.step.name,
+            values=job.values,
+            definition=self._digests[job.step_number],
+            command=judged.command or self._commands.digest(judged.job),
+            check=job.step.check.value,
             inputs=[plan.names[key] for key in judged.inputs],
             input_fps=judged.packed,
             targets=[each.key for each in made],
             target_fps=b"".join(found),
             target_stamps=[each.stamp for each in made],
-            run=about.run,
-            started=about.started,
-            seconds=about.seconds,
-            attempts=about.attempts,
-            output=about.output,
-            log=about.log,
+            run=recording.run,
+            started=recording.started,
+            seconds=recording.seconds,
+            attempts=recording.attempts,
+            output=recording.output,
+            log=recording.log,
             reasons=[(each.kind, each.key, each.old, each.new) for each in judged.reasons],
         )
 
@@ -509,11 +509,11 @@ class Publisher:
 
     def _number(self, job: int, key: str) -> int | None:
         """The number of a key that the job made. Those of all keys are looked up only for a dynamic target."""
-        plan = self._plan
-        if plan.is_dynamic(job):
+        plan, about = self._plan, self._plan.job(job)
+        if about.dynamic:
             return plan.key(key)
         names = plan.names
-        return next((number for number in plan.targets(job) if names[number] == key), None)
+        return next((number for number in about.targets if names[number] == key), None)
 
     def _learn(self, job: int, made: Sequence[Made], found: Sequence[bytes] | None, hashed_at_ns: int) -> list[Stamp]:
         stamps = []
@@ -533,7 +533,7 @@ class Publisher:
 
     def _remove_former_members(self, job: int, before: dict[str, bytes], now: dict[str, bytes]) -> list[str]:
         """Members of a dynamic target that the last run made and this one did not: removed if they still are what was made."""
-        if not self._plan.is_dynamic(job):
+        if not self._plan.job(job).dynamic:
             return []
         left = []
         for key in before.keys() - now.keys():

@@ -241,7 +241,7 @@ def logs(where: Where, target: str) -> list[LogRow]:
 def _log_row(space: Workspace, job: int, failure: Failure | None) -> LogRow:
     past = space.judge.trace(job)
     log = failure.log if failure else past.log if past else None
-    interrupted = log_path(space.logs, space.plan, job)
+    interrupted = log_path(space.logs, space.plan.job(job))
     try:
         written = os.stat(interrupted).st_mtime
     except OSError:

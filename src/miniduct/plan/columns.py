@@ -11,18 +11,21 @@ from array import array
 from bisect import bisect_left, bisect_right
 from functools import cached_property
 from itertools import accumulate, chain, compress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from ..events import JobName
 from .patterns import bound_texts, key_pattern
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from ..model import Step
     from .patterns import Pattern
 
 SHARED, SINGLE, RAGGED = range(3)
+RECENT = 100
+"""Jobs of which is kept what was found out: as a rule more than run at a time."""
+Found = TypeVar("Found")
 
 
 class Folder(NamedTuple):
@@ -183,6 +186,44 @@ class Table:
         )
 
 
+class Job:
+    """One job as the parts of a run ask about it, some thirty times from its judging to its record: looked up once. Not to be changed.
+
+    `step_number` is its step's place in the plan, `targets` the distinct keys that it makes (static ones, and the known members of
+    dynamic ones), `texts` its declared targets as `Plan.target_texts` gives them.
+    """
+
+    __slots__ = ("dynamic", "id", "name", "step", "step_number", "targets", "texts", "values")
+
+    def __init__(self, plan: Plan, number: int) -> None:
+        at = plan.step_of(number)
+        step, table, row = plan.steps[at], plan.tables[at], number - plan.first[at]
+        self.step_number = at
+        self.step = step
+        self.values = table.values(row) if table.names else {}
+        self.targets = list(dict.fromkeys([key for keys in table.made() for key in keys.of(row)]))
+        self.texts = [plan.target_text(at, row, slot) for slot in range(len(step.targets))]
+        first = self.texts[0] if self.texts else None
+        self.id = _job_id(step, self.values, first)
+        self.name = JobName(step.name, self.values, first)
+        self.dynamic = None in table.targets
+
+
+def _job_id(step: Step, values: Mapping[str, str], target: str | None) -> str:
+    """What the traces know a job by: its first target, whatever its step and wildcards are called."""
+    return f"t:{target}" if target is not None else "\0".join([f"s:{step.name}", *values.values()])
+
+
+class Recent(dict[int, Found], Generic[Found]):
+    """What was found out about jobs, by their numbers; kept for the last ones."""
+
+    def keep(self, job: int, found: Found) -> Found:
+        if len(self) >= RECENT:
+            self.clear()
+        self[job] = found
+        return found
+
+
 class Plan:
     """All jobs and keys of a project. Job and key numbers hold for this plan only; names and job ids hold for ever.
 
@@ -221,7 +262,7 @@ class Plan:
         self._names = names
         self.first = list(accumulate((table.rows for table in tables), initial=0))
         self._numbers: dict[str, int] | None = None
-        self._last_id = (-1, "")
+        self._recent: Recent[Job] = Recent()
         self._patterns: dict[int, list[Pattern]] = {}
         self._moves: dict[int, list[int]] | None = None
         self._makers_inside: dict[int, set[int]] | None = None
@@ -264,6 +305,10 @@ class Plan:
     def step_of(self, job: int) -> int:
         return bisect_right(self.first, job) - 1
 
+    def job(self, number: int) -> Job:
+        """All about a job that is judged or runs; for a look at one fact of many jobs, the other methods are cheaper."""
+        return self._recent.get(number) or self._recent.keep(number, Job(self, number))
+
     def row_of(self, job: int) -> int:
         return job - self.first[self.step_of(job)]
 
@@ -278,18 +323,14 @@ class Plan:
 
     def job_id(self, job: int) -> str:
         """What the traces know the job by: its first target, whatever its step and wildcards are called."""
-        if self._last_id[0] != job:
-            step, table, row = self._place(job)
-            if self.steps[step].targets:
-                found = f"t:{self._target_text(step, row, 0)}"
-            else:
-                found = "\0".join([f"s:{self.steps[step].name}", *table.values(row).values()])
-            self._last_id = (job, found)
-        return self._last_id[1]
+        step, table, row = self._place(job)
+        if self.steps[step].targets:
+            return f"t:{self.target_text(step, row, 0)}"
+        return _job_id(self.steps[step], table.values(row), None)
 
     def job_name(self, job: int) -> JobName:
         step, table, row = self._place(job)
-        target = self._target_text(step, row, 0) if self.steps[step].targets else None
+        target = self.target_text(step, row, 0) if self.steps[step].targets else None
         return JobName(self.steps[step].name, table.values(row), target)
 
     def input_slots(self, job: int) -> list[Sequence[int]]:
@@ -304,9 +345,9 @@ class Plan:
     def target_texts(self, job: int) -> list[str]:
         """The declared targets: keys; folders with their slash; for dynamic ones a glob text in which literal signs are escaped."""
         step, _, row = self._place(job)
-        return [self._target_text(step, row, slot) for slot in range(len(self.steps[step].targets))]
+        return [self.target_text(step, row, slot) for slot in range(len(self.steps[step].targets))]
 
-    def _target_text(self, step: int, row: int, slot: int) -> str:
+    def target_text(self, step: int, row: int, slot: int) -> str:
         keys = self.tables[step].targets[slot]
         if keys is not None:
             return self.names[keys.of(row)[0]]

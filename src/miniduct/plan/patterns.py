@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..template import Template
 
+_SIGN = re.compile(r"[*?[]")
 NAMES_BELOW = r"(?!\.)[^/]+(?:/(?!\.)[^/]+)*"
 """One or more whole names, none of which begins with a dot."""
 
@@ -68,23 +69,21 @@ class Pattern:
 
     def __init__(self, tokens: Iterable[Token], where: Mapping[str, str] | None = None) -> None:
         self.tokens = _merged(tokens)
-        self.where = {name: text for name, text in (where or {}).items() if name in self.names}
-
-    @cached_property
-    def names(self) -> tuple[str, ...]:
+        self.names: tuple[str, ...] = ()
         """The wildcards, in the order of their first appearance."""
-        return tuple(dict.fromkeys(token.name for token in self.tokens if isinstance(token, Wildcard)))
-
-    @cached_property
-    def globs(self) -> bool:
-        return any(isinstance(token, Glob) for token in self.tokens)
-
-    @cached_property
-    def literal(self) -> str | None:
+        self.globs = False
+        self.literal: str | None = None
         """The key itself, where the pattern has neither wildcards nor globs."""
-        if all(isinstance(token, str) for token in self.tokens):
-            return "".join(map(str, self.tokens))
-        return None
+        self.where: dict[str, str] = {}
+        if len(self.tokens) == 1 and isinstance(self.tokens[0], str):
+            self.literal = self.tokens[0]
+            return
+        self.names = tuple(dict.fromkeys([token.name for token in self.tokens if isinstance(token, Wildcard)]))
+        self.globs = any(isinstance(token, Glob) for token in self.tokens)
+        if not self.tokens:
+            self.literal = ""
+        if where:
+            self.where = {name: text for name, text in where.items() if name in self.names}
 
     @property
     def is_folder(self) -> bool:
@@ -297,8 +296,10 @@ def _signs(text: str, *, starts: bool, ends: bool) -> list[Token]:
     """The literal pieces and glob signs of a text; `starts` and `ends`: nothing stands before or after it."""
     tokens: list[Token] = []
     at = done = 0
-    while at < len(text):
-        glob, width = None, 1
+    while (found := _SIGN.search(text, at)) is not None:
+        at = found.start()
+        glob: Glob | None
+        width = 1
         if text.startswith("**", at):
             whole = (starts if at == 0 else text[at - 1] == "/") and (
                 ends if at + 2 == len(text) else text[at + 2] == "/"
@@ -308,7 +309,7 @@ def _signs(text: str, *, starts: bool, ends: bool) -> list[Token]:
             glob = Glob("*", "[^/]*", many=True)
         elif text[at] == "?":
             glob = Glob("?", "[^/]", many=False)
-        elif text[at] == "[":
+        else:
             glob, width = _bracket(text, at)
         if glob is not None:
             tokens += [text[done:at], glob]

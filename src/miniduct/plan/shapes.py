@@ -54,7 +54,11 @@ def shape(step: Step) -> Shape:
     inputs = [None if slot.step else key_pattern(slot.text, where) for slot in step.inputs]
     targets = [key_pattern(slot.text, where, target=True) for slot in step.targets]
     deep = {name for name, values in step.foreach if any("/" in value for value in values)}
-    loose = [Pattern([_loosened(token, deep) for token in target.tokens]) for target in targets]
+    loose = (
+        [Pattern([_loosened(token, deep) for token in target.tokens]) for target in targets]
+        if deep or where
+        else targets
+    )
     return Shape(step, inputs, targets, fixed, loose)
 
 
