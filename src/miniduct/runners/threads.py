@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 import traceback
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DuctError
@@ -176,7 +175,10 @@ class ThreadRunner(PythonRunner):
         super().__init__(logs, slots=slots, grace=grace)
         self._attempts: dict[int, _Attempt] = {}
         self._spare: list[_Thread] = []
-        self._over: deque[tuple[_Attempt, BaseException | None]] = deque()
+        self._over: queue.SimpleQueue[tuple[_Attempt, BaseException | None] | None] = queue.SimpleQueue()
+        """The attempts that ended, with what their calls raised; None for a call of `wake`."""
+        self._polling = False
+        """Are processes waited for, which do not speak through that queue?"""
         self._streams = (_Stream(sys.stdout), _Stream(sys.stderr))
         sys.stdout, sys.stderr = self._streams
 
@@ -203,8 +205,16 @@ class ThreadRunner(PythonRunner):
 
     def ended(self, attempt: _Attempt, error: BaseException | None) -> None:
         """Called by the thread."""
-        self._over.append((attempt, error))
-        self.wake()
+        self._say((attempt, error))
+
+    def wake(self) -> None:
+        """Make a waiting `events` return early; from any thread, and from a signal handler."""
+        self._say(None)
+
+    def _say(self, said: tuple[_Attempt, BaseException | None] | None) -> None:
+        self._over.put(said)
+        if self._polling:
+            super().wake()
 
     def kill(self, attempt: int, *, hard: bool = False) -> None:
         """Ask the attempt to end; give it up at once (`hard`), or after the grace time."""
@@ -221,12 +231,11 @@ class ThreadRunner(PythonRunner):
 
     def events(self, timeout: float | None) -> list[RunnerEvent]:
         """What happened since the last call; see `base.Runner`."""
-        self._collect()
         ready = super().events(timeout)
-        if self._over:
-            self._collect()
-            ready += self._ready
-            self._ready = []
+        while not self._over.empty():
+            self._heed(self._over.get())
+        ready += self._ready
+        self._ready = []
         return ready
 
     def running_log(self, attempt: int) -> str | None:
@@ -236,13 +245,27 @@ class ThreadRunner(PythonRunner):
 
     # --- the ends of attempts
 
-    def _collect(self) -> None:
-        while self._over:
-            attempt, error = self._over.popleft()
-            if not attempt.over and attempt.thread is not None:
-                if not attempt.asked:
-                    self._spare.append(attempt.thread)
-                self._finish(attempt, error)
+    def _wait(self, seconds: float | None) -> bool:
+        """Where no process runs, a queue is waited for: a thread that ends then hands over to the loop at once, without the kernel's files."""
+        if self._jobs:
+            self._polling = True
+            woken = super()._wait(seconds if self._over.empty() else 0.0)
+            self._polling = False
+            return woken or not self._over.empty()
+        try:
+            self._heed(self._over.get(timeout=seconds))
+        except queue.Empty:
+            return False
+        return True
+
+    def _heed(self, said: tuple[_Attempt, BaseException | None] | None) -> None:
+        if said is None:
+            return
+        attempt, error = said
+        if not attempt.over and attempt.thread is not None:
+            if not attempt.asked:
+                self._spare.append(attempt.thread)
+            self._finish(attempt, error)
 
     def _finish(self, attempt: _Attempt, error: BaseException | None) -> None:
         code, words, raised = (0, None, ()) if error is None else _judged(error, attempt)
@@ -283,8 +306,6 @@ class ThreadRunner(PythonRunner):
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(_Stopped))
 
     def _seconds(self, until: float | None) -> float | None:
-        if self._over:
-            return 0.0
         if self._alarms:
             for attempt in self._attempts.values():
                 for alarm in (attempt.deadline, attempt.give_up_at):
