@@ -1,6 +1,7 @@
 """Calls Python objects on threads of this process, beside commands and workers.
 
 What a thread prints goes to its job's log. A thread cannot be killed: it is asked to end by an exception, and given up where it does not heed it.
+The current folder is the whole process's, and the engine stands in it: a thread that changes it while it works on a job gets an error instead.
 Invariant: an attempt that was given up changes nothing any more: its output is cut off, and what it makes lies in a folder of its own until its end.
 """
 
@@ -54,6 +55,7 @@ class _Attempt:
         "moves",
         "output",
         "over",
+        "process",
         "started",
         "task",
         "thread",
@@ -62,6 +64,7 @@ class _Attempt:
     def __init__(self, task: Task, output: Output) -> None:
         self.task = task
         self.output = output
+        self.process = os.getpid()
         self.started = time.monotonic()
         self.deadline = None if task.timeout is None else self.started + task.timeout
         self.give_up_at: float | None = None
@@ -79,6 +82,34 @@ class _Attempt:
                 data = text.encode("utf-8", "backslashreplace")
                 while data:
                     data = data[os.write(self.output.fd, data) :]
+
+
+_guarded = False
+
+
+def _guard() -> None:
+    """Keep the current folder from now on. A hook cannot be taken away again; outside of jobs it lets everything pass."""
+    global _guarded
+    if not _guarded:
+        _guarded = True
+        sys.addaudithook(_heed)
+
+
+def _heed(event: str, args: tuple[Any, ...]) -> None:  # noqa: ARG001
+    """Called by Python for whatever it audits, each file that is opened too: 0.5 µs where it is nothing of ours."""
+    if event != "os.chdir":  # fchdir's as well
+        return
+    attempt = getattr(HERE, "attempt", None)
+    if attempt is None or attempt.process != os.getpid():  # a process that was forked off has a folder of its own
+        return
+    frame = sys._getframe(1)
+    while frame.f_globals.get("__name__") == "contextlib" and frame.f_back is not None:
+        frame = frame.f_back
+    raise DuctError(
+        "it changes the current folder, which is the same for all steps",
+        facts=[f"in {frame.f_code.co_filename}:{frame.f_lineno}"],
+        hint='use absolute paths, ShellStep(…, cwd=…), or PipelineBuilder(…, workers="processes")',
+    )
 
 
 class _Thread(threading.Thread):
@@ -196,6 +227,7 @@ class ThreadRunner(PythonRunner):
         if self._spare:
             thread = self._spare.pop()
         else:
+            _guard()
             thread = _Thread(self)
             thread.start()
         attempt.thread = thread

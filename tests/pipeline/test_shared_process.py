@@ -1,0 +1,141 @@
+"""Steps share the process and its current folder: what one of them may not do, and what the others need not fear."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from miniduct import PipelineBuilder, PipelineError, PythonStep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "else").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+
+def pipeline(*functions: Callable[..., Any], **settings: Any) -> PipelineBuilder:
+    builder = PipelineBuilder("demo", **settings)
+    builder.add_steps(*(PythonStep(function) for function in functions))
+    return builder
+
+
+def error_of(function: Callable[..., Any]) -> str:
+    with pytest.raises(PipelineError) as caught:
+        pipeline(function).execute()
+    return str(caught.value.results[function.__name__].error)
+
+
+@contextlib.contextmanager
+def elsewhere() -> Iterator[None]:
+    before = os.getcwd()
+    os.chdir("else")
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def leave() -> None:
+    os.chdir("else")
+
+
+def leave_by_number() -> None:
+    number = os.open("else", os.O_RDONLY)
+    try:
+        os.fchdir(number)
+    finally:
+        os.close(number)
+
+
+def leave_for_a_moment() -> None:
+    with elsewhere():
+        pass
+
+
+@pytest.mark.parametrize("function", [leave, leave_by_number, leave_for_a_moment])
+def test_a_step_that_changes_the_current_folder_fails_and_is_told_what_to_do(
+    function: Callable[..., Any], tmp_path: pathlib.Path
+) -> None:
+    text = error_of(function)
+    assert text.startswith("it changes the current folder, which is the same for all steps\n")
+    assert f"in {__file__}:" in text
+    assert text.endswith('use absolute paths, ShellStep(…, cwd=…), or PipelineBuilder(…, workers="processes")')
+    assert os.getcwd() == str(tmp_path)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="contextlib has it since 3.11")
+def test_the_line_is_that_of_the_user_not_that_of_contextlib() -> None:
+    def visit() -> None:
+        with contextlib.chdir("else"):  # type: ignore[attr-defined,unused-ignore]
+            pass
+
+    assert f"in {__file__}:{visit.__code__.co_firstlineno + 1}" in error_of(visit)
+
+
+def test_other_steps_stay_where_they_were() -> None:
+    tried, begun = threading.Event(), threading.Event()
+
+    def first(target: str) -> None:
+        begun.set()
+        assert tried.wait(20)
+        pathlib.Path("beside").touch()
+        pathlib.Path(target).touch()
+
+    def second() -> None:
+        assert begun.wait(20)
+        try:
+            os.chdir("else")
+        finally:
+            tried.set()
+
+    builder = PipelineBuilder("demo")
+    builder.add_steps(PythonStep(first, target="made"), PythonStep(second))
+    results = builder.execute(jobs=2, keep_going=True, raise_on_error=False)
+    assert [each.status for each in results.values()] == ["done", "failed"]
+    assert os.path.exists("beside")
+
+
+def test_outside_of_steps_the_folder_may_be_changed(tmp_path: pathlib.Path) -> None:
+    def one() -> int:
+        return 1
+
+    pipeline(one).execute()
+    os.chdir("else")
+    thread = threading.Thread(target=os.chdir, args=(str(tmp_path),))
+    thread.start()
+    thread.join()
+    assert os.getcwd() == str(tmp_path)
+
+
+def test_a_process_that_a_step_starts_may_stand_where_it_likes() -> None:
+    def command() -> str:
+        return subprocess.run(
+            ["pwd"], cwd="else", preexec_fn=leave_and_return, capture_output=True, text=True, check=True
+        ).stdout
+
+    def leave_and_return() -> None:
+        with elsewhere():
+            pass
+
+    def forked() -> int | None:
+        process = multiprocessing.get_context("fork").Process(target=leave)
+        process.start()
+        process.join()
+        return process.exitcode
+
+    os.mkdir("else/else")
+    results = pipeline(command, forked).execute(jobs=1)
+    assert results["command"].value == os.path.abspath("else") + "\n"
+    assert results["forked"].value == 0
