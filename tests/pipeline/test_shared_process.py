@@ -64,6 +64,11 @@ def leave_for_a_moment() -> None:
         pass
 
 
+def leave_and_tell() -> str:
+    leave()
+    return os.getcwd()
+
+
 @pytest.mark.parametrize("function", [leave, leave_by_number, leave_for_a_moment])
 def test_a_step_that_changes_the_current_folder_fails_and_is_told_what_to_do(
     function: Callable[..., Any], tmp_path: pathlib.Path
@@ -139,3 +144,11 @@ def test_a_process_that_a_step_starts_may_stand_where_it_likes() -> None:
     results = pipeline(command, forked).execute(jobs=1)
     assert results["command"].value == os.path.abspath("else") + "\n"
     assert results["forked"].value == 0
+
+
+def test_a_worker_process_may_change_its_folder() -> None:
+    builder = PipelineBuilder("demo", workers="processes")
+    builder.add_steps(PythonStep(leave_and_tell), PythonStep(os.getcwd, after="leave_and_tell"))
+    results = builder.execute(jobs=1)
+    assert results["leave_and_tell"].value == os.path.abspath("else")
+    assert results["getcwd"].value == os.getcwd()

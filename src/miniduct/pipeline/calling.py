@@ -216,4 +216,7 @@ def remote(
     for part in name.split("."):
         found = getattr(found, part)
     found = getattr(found, "function", found)
-    perform(found, None, Recipe(**recipe), Work(inputs, targets, values), None, Known(os.getcwd()).classes)
+    called = Recipe(**recipe)
+    if called.makes_value:  # the function may leave the current folder
+        targets = [[os.path.abspath(path) for path in paths] for paths in targets]
+    perform(found, None, called, Work(inputs, targets, values), None, Known(os.getcwd()).classes)
