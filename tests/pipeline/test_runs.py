@@ -210,3 +210,25 @@ def test_a_value_of_a_class_that_is_gone_is_told_as_such() -> None:
             values.read("value")
     finally:
         del sys.modules["passing"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "what"),
+    [
+        (5, "results are asked for by a step, or by the name of one, not by 5"),
+        (None, "results are asked for by a step, or by the name of one, not by None"),
+        (one, "results are asked for by a step, or by the name of one, not by <function one"),
+        ("another", 'no step is called "another"'),
+        (
+            PythonStep(one),
+            'step "one" is of another pipeline: ask by the name, or by the step that was added to this one',
+        ),
+    ],
+)
+def test_results_say_what_they_can_be_asked_for(asked: Any, what: str) -> None:
+    results = pipeline(PythonStep(one)).execute()
+    with pytest.raises(KeyError) as caught:
+        results[asked]
+    assert str(caught.value.args[0]).startswith(what)
+    assert asked not in results
+    assert results.get(asked) is None

@@ -68,10 +68,17 @@ class Results(Mapping[BaseStep, StepResult]):
         self._make = make
 
     def __getitem__(self, step: BaseStep | str) -> StepResult:
+        # A KeyError also where it is no step at all: `in` and `get` know what to make of it.
+        if not isinstance(step, (str, BaseStep)):
+            raise KeyError(f"results are asked for by a step, or by the name of one, not by {step!r}")
         name = step if isinstance(step, str) else step.name
-        found = self._steps[name]
+        found = self._steps.get(name)
+        if found is None:
+            raise KeyError(f'no step is called "{name}"')
         if not isinstance(step, str) and found is not step:
-            raise KeyError(step)
+            raise KeyError(
+                f'step "{name}" is of another pipeline: ask by the name, or by the step that was added to this one'
+            )
         if name not in self._told or (self._told[name]._read is None and not self._told[name].paths):
             self._told[name] = self._make(found)
         return self._told[name]
