@@ -279,7 +279,14 @@ def test_a_value_that_cannot_be_pickled_says_what_to_do() -> None:
     assert result.status == "failed"
     assert result.error is not None
     assert "cannot be pickled" in result.error
-    assert "cache=False" in result.error
+    assert "or say cache=False:" in result.error
+
+
+def test_a_value_of_another_process_that_cannot_be_pickled_says_what_to_do() -> None:
+    step = PythonStep(threading.Lock)
+    result = pipeline(step, workers="processes").execute(raise_on_error=False)[step]
+    assert result.error is not None
+    assert 'or say workers="threads" and cache=False:' in result.error
 
 
 def test_without_cache_it_runs_always_and_its_value_is_handed_over() -> None:

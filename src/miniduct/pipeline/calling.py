@@ -118,6 +118,7 @@ def perform(
 ) -> Mapping[str, bytes]:
     """Call the function for one job, and write its value where it makes one; the fingerprint of its file.
 
+    `held` are values that this process keeps for later steps; None in a process that does not see these.
     `code` tells what identifies the code of classes, for those in the value.
     """
     named: dict[str, Any] = {}
@@ -143,7 +144,9 @@ def perform(
     if not recipe.makes_value:
         return {}
     path = work.targets[0][0]
-    return {path: values.write(path, result, None if recipe.keeps else held, code)}
+    settings = "cache=False" if held is not None else 'workers="threads" and cache=False'
+    hint = f"give the step a target file, or say {settings}: then it always runs, and its value stays in this process"
+    return {path: values.write(path, result, None if recipe.keeps else held, code, hint=hint)}
 
 
 def _merged(found: Any) -> tuple[list[Any], dict[str, Any]]:

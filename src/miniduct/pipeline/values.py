@@ -92,8 +92,18 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
 
-def write(path: str, value: object, held: MutableMapping[str, Any] | None = None, code: Code | None = None) -> bytes:
-    """Write the value; the fingerprint of the file. Where it cannot be pickled: into `held`, or DuctError with the reason where that is None."""
+def write(
+    path: str,
+    value: object,
+    held: MutableMapping[str, Any] | None = None,
+    code: Code | None = None,
+    *,
+    hint: str = "give the step a target file",
+) -> bytes:
+    """Write the value; the fingerprint of the file. Where it cannot be pickled: into `held`, or DuctError where that is None.
+
+    `hint` is the last line of that.
+    """
     try:
         return _write(path, value, code)
     except (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError) as error:
@@ -102,7 +112,7 @@ def write(path: str, value: object, held: MutableMapping[str, Any] | None = None
             raise DuctError(
                 f"its value, of type {type(value).__name__}, cannot be pickled",
                 facts=[why],
-                hint="give the step a target file, or say cache=False: then it always runs, and its value stays in this process",
+                hint=hint,
             ) from error
         token = uuid.uuid4().hex
         held[token] = value
