@@ -232,3 +232,22 @@ def test_results_say_what_they_can_be_asked_for(asked: Any, what: str) -> None:
     assert str(caught.value.args[0]).startswith(what)
     assert asked not in results
     assert results.get(asked) is None
+
+
+@pytest.mark.parametrize("name", ["s" * 256, "s" * 5000, "é" * 128], ids=["256", "5000", "256 bytes"])
+def test_the_name_of_a_step_may_be_longer_than_that_of_a_file(name: str) -> None:
+    def make() -> PipelineBuilder:
+        first, second = PythonStep(one, name=name + "1"), PythonStep(lambda: 2, name=name + "2")
+        both = PythonStep(lambda *numbers: sum(numbers), name="both")
+        first >> both
+        second >> both
+        return pipeline(first, second, both)
+
+    assert make().execute()["both"].value == 3
+    assert {each.status for each in make().execute().values()} == {"up to date"}
+
+
+@pytest.mark.parametrize("name", ["s" * 255, "é" * 127 + "s"], ids=["letters", "bytes"])
+def test_a_name_that_may_be_that_of_a_file_is(name: str) -> None:
+    pipeline(PythonStep(one, name=name)).execute()
+    assert os.listdir(".duct/values/demo") == [name]

@@ -15,6 +15,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from blake3 import blake3
+
 from .. import build as engine
 from ..errors import EXIT_INTERRUPTED, DuctError, Mistake, PlanError, UsageError
 from ..keys import VALUES
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"\w[\w.+-]*")
 _OPEN = re.compile(r"[*?\[{]")
+_LONGEST_FILE_NAME = 255
+"""Bytes. A step's name that fits is also the name of its value's file: so it always was, and values of earlier runs are found."""
 _ONE = threading.Lock()
 """A run stands in its project's folder, and so does the whole process: one run at a time."""
 
@@ -332,7 +336,10 @@ class PipelineBuilder:
         return _replaced(made, code=pieces, params=params, body=self._body(step, made, recipe, code))
 
     def _value_key(self, step: BaseStep) -> str:
-        return f"{VALUES}{self._name}/{step.name}"
+        name = os.fsencode(step.name)
+        if len(name) > _LONGEST_FILE_NAME:
+            name = b"%b-%b" % (name[:200], blake3(name).hexdigest(length=6).encode())
+        return f"{VALUES}{self._name}/{name.decode(errors='ignore')}"
 
     def _source(
         self, before: BaseStep, slots: Sequence[Slot], inputs: list[Slot], after: list[str], place: Location
