@@ -430,8 +430,25 @@ def _check_texts(step: BaseStep, params: Mapping[str, Any]) -> None:
         try:
             canonical(value)
         except (TypeError, ValueError, RecursionError) as error:
-            what = f'step "{step.name}": param "{name}" cannot be told as text: {error}'
+            odd = _odd_names(value)
+            why = f"it has the name {odd[0]!r}, and a name is a text" if odd else error
+            what = f'step "{step.name}": param "{name}" cannot be told as text: {why}'
             raise _mistake(own(step).place, what, "give plain data") from None
+
+
+def _odd_names(value: object) -> list[object]:
+    """The names in it, at any depth, that are no texts."""
+    found, waiting, seen = [], [value], set()
+    while waiting:
+        each = waiting.pop()
+        if id(each) not in seen:
+            seen.add(id(each))
+            if isinstance(each, dict):
+                found += [name for name in each if not isinstance(name, str)]
+                waiting += each.values()
+            elif isinstance(each, (list, tuple)):
+                waiting += each
+    return found
 
 
 def _replaced(step: Step, **changes: Any) -> Step:
