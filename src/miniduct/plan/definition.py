@@ -72,7 +72,9 @@ def _plain(value: object) -> object:
         return {type(value).__name__: value.isoformat()}
     if hasattr(value, "items"):
         return dict(value.items())
-    return list(value) if isinstance(value, (tuple, set, frozenset)) else str(value)
+    if isinstance(value, (set, frozenset)):  # its order is another one in each process
+        return sorted(value, key=_encode)
+    return str(value)
 
 
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_plain).encode
