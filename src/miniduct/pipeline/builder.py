@@ -277,7 +277,7 @@ class PipelineBuilder:
             raise UsageError(f'pipeline "{self._name}" has no steps', hint="add_step adds one")
         self._held, self._raised = {}, {}
         _Checks(self).check()
-        checker = Checker(f'pipeline "{self._name}"', root, _main_module())
+        checker = Checker(f'pipeline "{self._name}"', root, values.program())
         place = _location(self._place, root, {})
         pools, stores = checker.pools(place, self._pools), checker.stores(place, self._stores)
         places: dict[str, str] = {}
@@ -461,12 +461,6 @@ def _replaced(step: Step, **changes: Any) -> Step:
 _PLAIN = Step("", Location("", 0))
 
 
-def _main_module() -> str | None:
-    """What the module that runs as `__main__` is called where it is imported."""
-    file = getattr(sys.modules["__main__"], "__file__", None)
-    return os.path.splitext(os.path.basename(file))[0] if file else None
-
-
 def _importable(step: BaseStep, function: Callable[..., Any]) -> tuple[str, str]:
     """The function as "module:name", and the folder that another process finds the module in."""
     module, name = getattr(function, "__module__", None) or "", getattr(function, "__qualname__", "")
@@ -484,7 +478,7 @@ def _importable(step: BaseStep, function: Callable[..., Any]) -> tuple[str, str]
             'put a plain function into a module, or say workers="threads"',
         )
     folder = os.path.dirname(os.path.abspath(place)) if place else ""
-    return f"{_main_module() if module == '__main__' else module}:{name}", folder
+    return f"{values.program() if module == '__main__' else module}:{name}", folder
 
 
 def _check_arguments(step: BaseStep, recipe: Recipe, made: Step) -> None:

@@ -48,13 +48,13 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module == "__main__":
             module = _script or module
-        elif module not in sys.modules and _program() == module:
+        elif module not in sys.modules and program() == module:
             module = "__main__"
         return super().find_class(module, name)
 
 
-def _program() -> str | None:
-    """What the program's file would be called as a module."""
+def program() -> str | None:
+    """What the program's file would be called as a module; None where it has none."""
     path = getattr(sys.modules.get("__main__"), "__file__", None)
     return os.path.splitext(os.path.basename(path))[0] if path else None
 
