@@ -190,7 +190,7 @@ class PipelineBuilder:
         show = _in_notebook() if progress is None else progress
         teller = Teller(callbacks, print if show else None)
         root = os.path.join(_here(), self._root or "")
-        where = Where(os.path.abspath(root), f"{self._name}", self._name, source=self)
+        where = Where(os.path.abspath(root), self._name, self._name, source=self)
         options = engine.Options(targets=targets, jobs=jobs, keep_going=keep_going, force=force)
         with _ONE:
             try:
@@ -488,7 +488,7 @@ def _check_arguments(step: BaseStep, recipe: Recipe, made: Step) -> None:
         raise _mistake(
             own(step).place, f'step "{step.name}" has an async function', "call asyncio.run inside a plain function"
         )
-    if isinstance(step, BaseStep) and type(step).run is BaseStep.run:
+    if type(step).run is BaseStep.run:
         raise _mistake(own(step).place, f'step "{step.name}": {type(step).__name__} does not define run', "write it")
     for method, called in (("run", function), ("merge", step.merge or function)):
         if not callable(called):

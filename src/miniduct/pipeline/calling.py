@@ -13,7 +13,7 @@ import types
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import DuctError
 from . import values
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
 
     from ..model import Work
-
-GIVEN = ("input", "inputs", "target", "targets", "params")
 
 
 @dataclass(frozen=True)
@@ -48,23 +46,14 @@ class Recipe:
         return asdict(self)
 
 
-class Takes(Sequence[str]):
-    """The parameters of a function by name; those before a "/" are in `only_by_place`. `rest`: it has `*args`."""
+class Takes(NamedTuple):
+    """The parameters of a function: names, the first `by_place` of which can be given by place. `rest`: it has `*args`."""
 
-    def __init__(
-        self, named: tuple[str, ...], by_place: int, required: frozenset[str], only_by_place: frozenset[str], rest: bool
-    ) -> None:
-        self.named = named
-        self.by_place = by_place
-        self.required = required
-        self.only_by_place = only_by_place
-        self.rest = rest
-
-    def __getitem__(self, at: Any) -> Any:
-        return self.named[at]
-
-    def __len__(self) -> int:
-        return len(self.named)
+    named: tuple[str, ...]
+    by_place: int
+    required: frozenset[str]
+    only_by_place: frozenset[str]
+    rest: bool
 
 
 def is_async(function: object) -> bool:

@@ -160,9 +160,7 @@ class Checker:
                 said["sha256"] = step.sha256
         settings = {name: (value, spot.named(name)) for name, value in said.items()}
         draft.own.update(settings)
-        draft.broken |= {
-            name for name, (value, at) in settings.items() if isinstance(value, dict) and not _named(at, value)
-        }
+        draft.broken |= {name for name, (value, at) in settings.items() if not _named(at, value)}
         failures = settings.pop("retry_on", None)
         parameters = settings.get("params")
         if parameters is not None and isinstance(parameters[0], dict):
@@ -258,7 +256,7 @@ def _keys(keys: Any) -> list[tuple[str | None, str]] | None:
     """Plain keys with their names; None where there are others."""
     if isinstance(keys, str):
         return [(None, keys)] if _PLAIN.fullmatch(keys) else None
-    table = keys if isinstance(keys, dict) else {None: keys} if isinstance(keys, list) else {"": [keys]}
+    table = keys if isinstance(keys, dict) else {None: keys}
     found = []
     for name, listed in table.items():
         for key in listed if isinstance(listed, list) else [listed]:

@@ -269,8 +269,8 @@ class Objects:
         kind = type(value)
         yield kind
         ours = self.is_local(kind)
-        usual = _is_as_of(object, kind, "__reduce_ex__", "__reduce__")
-        whole = usual and _is_as_of(object, kind, "__getstate__")
+        usual = _is_usual(kind, "__reduce_ex__", "__reduce__")
+        whole = usual and _is_usual(kind, "__getstate__")
         reduce = copyreg.dispatch_table.get(kind)
         parts: tuple[Any, ...] = ()
         try:
@@ -296,7 +296,7 @@ class Objects:
             and not reduce
             and given == (kind,)
             and contents == [None, None]
-            and _is_as_of(object, kind, "__getnewargs__", "__getnewargs_ex__")
+            and _is_usual(kind, "__getnewargs__", "__getnewargs_ex__")
         ):
             self._ways[id(kind)] = kind, _attributes_alone  # and so for all others of its kind
             return
@@ -513,8 +513,8 @@ def step_fields(step: BaseStep) -> list[tuple[str, Any]]:
     return fields if function is None else [("function", function), *fields]
 
 
-def _is_as_of(base: type, kind: type, *names: str) -> bool:
-    return all(getattr(kind, name, None) is getattr(base, name, None) for name in names)
+def _is_usual(kind: type, *names: str) -> bool:
+    return all(getattr(kind, name, None) is getattr(object, name, None) for name in names)
 
 
 @functools.lru_cache(maxsize=1000)
