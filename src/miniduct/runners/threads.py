@@ -92,10 +92,10 @@ def _guard() -> None:
     global _guarded
     if not _guarded:
         _guarded = True
-        sys.addaudithook(_heed)
+        sys.addaudithook(_refuse_to_move)
 
 
-def _heed(event: str, args: tuple[Any, ...]) -> None:  # noqa: ARG001
+def _refuse_to_move(event: str, args: tuple[Any, ...]) -> None:  # noqa: ARG001
     """Called by Python for whatever it audits, each file that is opened too: 0.5 µs where it is nothing of ours."""
     if event != "os.chdir":  # fchdir's as well
         return
