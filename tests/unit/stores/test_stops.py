@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,13 +22,19 @@ from miniduct.trace.record import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 CALLS = ["rename", "replace", "unlink", "rmdir", "mkdir", "link", "open", "write", "ftruncate", "truncate", "chmod"]
 CALLS += [name for name in ("sendfile", "copy_file_range") if hasattr(os, name)]
 OLD, NEW, HALF = "old\n", "new, and longer\n", "new, a"
 USERS = "written by the user\n"
 ENDED, DIED = 0, 9
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """In the memory, where there is a file system in it: a few thousand small projects would wait for the disk."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
+        yield Path(folder)
 
 
 def forked(work: Callable[[], None], stop_at: int | None) -> int:
