@@ -382,7 +382,10 @@ class Loop:
         self._lacking: dict[int, set[int]] = {}
         """The jobs that wait for remote inputs, each with those that are still to come."""
         self._refetched: dict[int, int] = {}
-        self._retries: list[tuple[float, int, int, Judged]] = []
+        self._retries: list[tuple[float, int]] = []
+        """The jobs that are to be tried again, by the time."""
+        self._retried: dict[int, tuple[Attempt, Callable[[], None]]] = {}
+        """Their failed attempts, and what fails them for good where the build stops before that time."""
         self._threads: ThreadPoolExecutor | None = None
         self._transfers: ThreadPoolExecutor | None = None
         self._stopping = False
@@ -414,9 +417,10 @@ class Loop:
         scheduler = self._scheduler
         while not self._stopping and scheduler.free > 0:
             if self._retries and self._retries[0][0] <= time.monotonic():
-                _, job, number, judged = heapq.heappop(self._retries)
-                self._verdicts[job] = judged
-                self._launcher.attempts[job] = number
+                _, job = heapq.heappop(self._retries)
+                failed, _ = self._retried.pop(job)
+                self._verdicts[job] = failed.judged
+                self._launcher.attempts[job] = failed.number + 1
                 scheduler.push(job)
             job_ = scheduler.pop()
             if job_ is None:
@@ -620,7 +624,9 @@ class Loop:
     # -- waiting ------------------------------------------------------------------------------------------------------------------------
 
     def _wait(self) -> None:
-        timeout = 0.25 if not self._retries else min(max(self._retries[0][0] - time.monotonic(), 0.0), 0.25)
+        timeout = 0.25
+        if self._retries and self._scheduler.free > 0:  # without a slot, it is some job's end that is waited for
+            timeout = min(max(self._retries[0][0] - time.monotonic(), 0.0), timeout)
         for event in self._runner.events(timeout):
             attempts = self._running.pop(event.attempt)
             if isinstance(event, Lost):
@@ -761,20 +767,34 @@ class Loop:
     ) -> None:
         job = attempt.job
         self._launcher.undo(job)
-        about = self._plan.job(job)
-        step, name = about.step, about.name
-        if not self._stopping and may_retry(step, attempt.number, code, timed_out=timed_out, raised=raised):
-            delay = step.backoff * 2 ** (attempt.number - 1)
-            self._scheduler.release(job)
-            if told_by is None:
-                self._tell(ev.JobRetried(name, attempt.number, delay, error))
-            heapq.heappush(self._retries, (time.monotonic() + delay, job, attempt.number + 1, attempt.judged))
+        step = self._plan.job(job).step
+        fail = partial(self._failed_for_good, attempt, error, facts, code, seconds, told_by)
+        if self._stopping or not may_retry(step, attempt.number, code, timed_out=timed_out, raised=raised):
+            fail()
             return
+        delay = step.backoff * 2 ** (attempt.number - 1)
+        self._scheduler.release(job)
+        if told_by is None:
+            self._tell(ev.JobRetried(self._plan.job(job).name, attempt.number, delay, error))
+        heapq.heappush(self._retries, (time.monotonic() + delay, job))
+        self._retried[job] = attempt, fail
+
+    def _failed_for_good(
+        self,
+        attempt: Attempt,
+        error: str,
+        facts: Sequence[str],
+        code: int | None,
+        seconds: float,
+        told_by: ev.JobName | None,
+    ) -> None:
+        job = attempt.job
+        about = self._plan.job(job)
         log = attempt.log if attempt.said or told_by else None
         self._record_failure(job, error, facts, attempt.judged.reasons, code, seconds, log)
         self._tell(
             ev.JobEnded(
-                name,
+                about.name,
                 "failed",
                 seconds,
                 False,
@@ -782,7 +802,7 @@ class Loop:
                 log,
                 attempt.said,
                 exit_code=code,
-                repeat=self._space.commands.repeat(job) if step.batch == 1 else "",
+                repeat=self._space.commands.repeat(job) if about.step.batch == 1 else "",
                 error=error,
                 facts=facts,
                 told_by=told_by,
@@ -819,6 +839,10 @@ class Loop:
         self._skip(self._scheduler.fail(job), job)
         if not self._builder.options.keep_going:
             self._stopping = True
+            waiting = [self._retried.pop(again) for _, again in self._retries]
+            self._retries.clear()
+            for _, fail in waiting:
+                fail()
 
     def _skip(self, jobs: Sequence[int], because: int) -> None:
         name = self._plan.job_name(because)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import time
 from typing import TYPE_CHECKING
 
@@ -496,6 +497,47 @@ def test_retries_end(box: Sandbox) -> None:
     result = box.expect(1, "build")
     assert box.counted() == {"x": 4}
     assert "7" in result.err
+
+
+def test_who_waits_for_a_retry_fails_where_the_build_stops(box: Sandbox) -> None:
+    box.ductfile(
+        """
+        [step.shaky]
+        targets = "a"
+        retries = 3
+        backoff = 30
+        run = "exit 7"
+
+        [step.bad]
+        targets = "b"
+        run = "sleep 0.3; exit 1"
+        """
+    )
+    result = box.expect(1, "build", "-j2", timeout=25)
+    assert "shaky failed with exit code 7\n" in result.err
+    assert "2 jobs failed" in result.err
+    assert box.duct("status").out.count("exit code 7") == 1
+
+
+def test_a_retry_that_has_no_slot_waits_without_work(box: Sandbox) -> None:
+    box.ductfile(
+        """
+        [step.shaky]
+        targets = "a"
+        retries = 1
+        backoff = 0.01
+        run = "test -e tried && touch {target} || { touch tried; exit 1; }"
+
+        [step.long]
+        targets = "b"
+        run = "sleep 2; touch {target}"
+        """
+    )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    box.build("-j1")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert box.exists("a")
+    assert after.ru_utime - before.ru_utime < 1.5
 
 
 def test_retry_on_restricts_what_is_tried_again(box: Sandbox) -> None:
