@@ -6,9 +6,11 @@ import contextlib
 import multiprocessing
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -152,3 +154,44 @@ def test_a_worker_process_may_change_its_folder() -> None:
     results = builder.execute(jobs=1)
     assert results["leave_and_tell"].value == os.path.abspath("else")
     assert results["getcwd"].value == os.getcwd()
+
+
+def test_a_call_that_was_given_up_by_interrupts_keeps_the_next_one_waiting() -> None:
+    gate, over, calls = threading.Event(), threading.Event(), []
+
+    def write(target: str) -> None:
+        calls.append(target)
+        if len(calls) == 1:
+            for _ in range(2):
+                with contextlib.suppress(BaseException):  # it does not heed what asks it to end
+                    gate.wait(60)
+            over.set()
+            with open(target, "w") as file:
+                file.write("late")
+        else:
+            with open(target, "w") as file:
+                file.write("good")
+
+    def interrupt() -> None:
+        while not calls:
+            time.sleep(0.01)
+        for _ in range(2):
+            time.sleep(0.2)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    builder = PipelineBuilder("demo")
+    builder.add_step(PythonStep(write, target="x.txt"))
+    impatient = threading.Thread(target=interrupt)
+    impatient.start()
+    with pytest.raises(KeyboardInterrupt):
+        builder.execute()
+    impatient.join()
+    result = builder.execute(raise_on_error=False)["write"]
+    assert result.error == "a call of it that was given up still runs in this process"
+    gate.set()
+    over.wait(10)
+    while builder.execute(raise_on_error=False)["write"].status == "failed":
+        time.sleep(0.01)
+    assert len(calls) == 2
+    with open("x.txt") as file:
+        assert file.read() == "good"

@@ -3,6 +3,7 @@
 What a thread prints goes to its job's log. A thread cannot be killed: it is asked to end by an exception, and given up where it does not heed it.
 The current folder is the whole process's, and the engine stands in it: a thread that changes it while it works on a job gets an error instead.
 Invariant: an attempt that was given up changes nothing any more: its output is cut off, and what it makes lies in a folder of its own until its end.
+Where it has none, for it was to be given up only by Ctrl-C, no other attempt of its job is started while it lives.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ ASKED, GIVEN_UP = -15, -9
 """Exit codes of attempts that ended because they were asked to, and that did not."""
 HERE = threading.local()
 """`attempt`: what this thread works on."""
+_LINGERING: set[str] = set()
+"""Absolute paths that threads of this process may yet write to, though they were given up."""
 
 
 class _Stopped(BaseException):
@@ -50,6 +53,8 @@ class _Attempt:
         "asked",
         "deadline",
         "give_up_at",
+        "left",
+        "lingering",
         "lock",
         "made",
         "moves",
@@ -75,6 +80,10 @@ class _Attempt:
         self.made: Mapping[str, bytes] = {}
         self.moves: list[tuple[str, str]] = []
         """Where the targets are written, and where they belong; only where the attempt may be given up in its midst."""
+        self.lingering: set[str] = set()
+        """What it may yet write to, once it was given up."""
+        self.left = False
+        """Has the thread done with it?"""
 
     def write(self, text: str) -> None:
         with self.lock:
@@ -82,6 +91,19 @@ class _Attempt:
                 data = text.encode("utf-8", "backslashreplace")
                 while data:
                     data = data[os.write(self.output.fd, data) :]
+
+    def linger(self) -> None:
+        """It is given up."""
+        with self.lock:
+            if not (self.left or self.moves):
+                self.lingering = _places(self.task)
+                _LINGERING.update(self.lingering)
+
+    def leave(self) -> None:
+        """Called by the thread that has done with it."""
+        with self.lock:
+            self.left = True
+            _LINGERING.difference_update(self.lingering)
 
 
 _guarded = False
@@ -123,7 +145,10 @@ class _Thread(threading.Thread):
     def run(self) -> None:
         with contextlib.suppress(_Stopped):
             while (attempt := self.queue.get()) is not None:
-                self._work(attempt)
+                try:
+                    self._work(attempt)
+                finally:
+                    attempt.leave()
                 if attempt.asked:  # an exception may still be on its way to this thread
                     return
 
@@ -169,6 +194,11 @@ def _apart(attempt: _Attempt, work: Work) -> Work:
             places.append(place)
         targets.append(places)
     return work._replace(targets=targets)
+
+
+def _places(task: Task) -> set[str]:
+    """The absolute paths that the call is given for its targets."""
+    return {os.path.abspath(path) for paths in (task.work.targets if task.work else ()) for path in paths}
 
 
 def _put(moves: list[tuple[str, str]]) -> None:
@@ -217,6 +247,9 @@ class ThreadRunner(PythonRunner):
         """Start the attempt; see `base.Runner`."""
         if task.body is None:
             super().submit(task)
+            return
+        if _LINGERING and not _LINGERING.isdisjoint(_places(task)):
+            self._not_started(task, NOT_STARTED, "a call of it that was given up still runs in this process")
             return
         try:
             output = self._outputs.take(masked=bool(task.mask))
@@ -305,6 +338,7 @@ class ThreadRunner(PythonRunner):
 
     def _give_up(self, attempt: _Attempt, *, timed_out: bool = False) -> None:
         attempt.asked = True
+        attempt.linger()
         self._close(attempt, GIVEN_UP, None, (), timed_out=timed_out)
 
     def _close(
