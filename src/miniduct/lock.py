@@ -68,6 +68,7 @@ class Lock:
                 on_wait(self._text() or "another build")
             time.sleep(PAUSE)
         self._fd = fd
+        _held.add(fd)
         crashed = os.fstat(fd).st_size > 0
         self._write(_myself())
         return crashed
@@ -133,10 +134,23 @@ class Lock:
 
     def release(self) -> None:
         """Give the lock back. Not held: nothing."""
-        if self._fd >= 0:
+        if self._fd in _held:
             self._write("")
+            # Told, not just closed: a process that was forked off meanwhile has this file open, too.
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+            _held.discard(self._fd)
             os.close(self._fd)
-            self._fd = -1
+        self._fd = -1
+
+
+def _let_go() -> None:
+    """Called in a process that was forked off: it may outlive this one, and holds no lock."""
+    while _held:
+        os.close(_held.pop())
+
+
+_held: set[int] = set()
+os.register_at_fork(after_in_child=_let_go)
 
 
 def _myself() -> str:

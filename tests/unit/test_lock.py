@@ -130,3 +130,28 @@ def test_command_is_not_given_the_lock(path: str) -> None:
 def test_no_folder_for_the_lock_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no such file or directory"):
         Lock(str(tmp_path / "absent" / "lock")).acquire(wait=False, on_wait=refuse)
+
+
+def test_a_process_that_was_forked_off_holds_nothing(path: str) -> None:
+    holder, other = Lock(path), Lock(path)
+    holder.acquire(wait=False, on_wait=lambda _: None)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        holder.release()  # as where an exception leads out of the block
+        os.write(writer, b"x")
+        signal.pause()
+    try:
+        os.read(reader, 1)
+        with pytest.raises(BuildRunning):
+            other.acquire(wait=False, on_wait=lambda _: None)
+        os.close(holder._fd)  # as by a kill
+        module._held.clear()
+        assert other.acquire(wait=False, on_wait=lambda _: None)
+        other.release()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        holder.release()
+        os.close(reader)
+        os.close(writer)
