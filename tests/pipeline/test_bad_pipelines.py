@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import functools
 import os
 import pickle
@@ -417,3 +418,36 @@ def test_the_working_folder_is_put_back(tmp_path: pathlib.Path) -> None:
     step = PythonStep(os.getcwd)
     assert pipeline(step, root=str(other)).execute()[step].value == str(other)
     assert os.getcwd() == str(tmp_path)
+
+
+class Column:
+    """Numbers that are pickled as arrays of libraries are: by their buffer."""
+
+    def __init__(self, numbers: Any) -> None:
+        self.numbers = array.array("d", bytes(numbers))
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return Column, (pickle.PickleBuffer(self.numbers),)
+
+
+@pytest.mark.parametrize("size", [1000, 1_000_000])
+def test_an_array_of_numbers_is_a_value(size: int) -> None:
+    step = PythonStep(lambda: Column(bytes(8 * size)), name="column")
+    assert len(pipeline(step).execute()[step].value.numbers) == size
+
+
+def test_arguments_after_a_star_are_given_by_name() -> None:
+    def total(*values: int, times: int = 1) -> int:
+        return sum(values) * times
+
+    def written(*values: int, target: str) -> None:
+        with open(target, "w") as file:
+            file.write(f"{values}")
+
+    first, second = PythonStep(one, name="a"), PythonStep(one, name="b")
+    scaled, file = PythonStep(total, params={"times": 10}), PythonStep(written, target="sum.txt")
+    [first, second] >> scaled
+    [first, second] >> file
+    assert pipeline(first, second, scaled, file).execute()[scaled].value == 20
+    with open("sum.txt") as found:
+        assert found.read() == "(1, 1)"

@@ -116,7 +116,7 @@ def perform(
         args, named = _merged(merge({source[0]: output for source, output in zip(recipe.sources, outputs)}))
     known = takes(function)
     if known is not None:
-        bound = {*known.named[: len(args)], *named}
+        bound = {*known.named[: min(len(args), known.by_place)], *named}
         given = _given(recipe, work)
         taken = [name for name in ("target", "targets") if merge is not None and name in given and name in bound]
         if taken:

@@ -72,12 +72,15 @@ class _Digesting:
         self._file = file
         self.digest = blake3()
 
-    def write(self, data: bytes) -> int:
-        self.digest.update(data)
-        rest = memoryview(data).cast("B")
+    def write(self, data: bytes | pickle.PickleBuffer) -> int:
+        rest = (
+            data.raw() if isinstance(data, pickle.PickleBuffer) else memoryview(data)
+        )  # an array's items are of any kind
+        size = rest.nbytes
+        self.digest.update(rest)
         while rest:  # one write takes 2 GB at most
             rest = rest[self._file.write(rest) :]
-        return len(data)
+        return size
 
 
 class _Pickler(pickle.Pickler):
