@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from miniduct import PipelineBuilder, PipelineError, PythonStep
+from miniduct.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -195,3 +196,43 @@ def test_a_call_that_was_given_up_by_interrupts_keeps_the_next_one_waiting() -> 
     assert len(calls) == 2
     with open("x.txt") as file:
         assert file.read() == "good"
+
+
+def test_a_process_that_a_step_starts_does_not_hold_up_the_next_run() -> None:
+    started = []
+
+    def start() -> int:
+        started.append(multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,), daemon=True))
+        started[0].start()
+        return 1
+
+    pipeline(start).execute()
+    try:
+        began = time.monotonic()
+        assert pipeline(one).execute()["one"].value == 1
+        assert time.monotonic() - began < 30
+    finally:
+        started[0].kill()
+        started[0].join()
+
+
+@pytest.mark.parametrize("way", ["event", "notification"])
+def test_a_callback_cannot_execute_a_pipeline(way: str, caplog: pytest.LogCaptureFixture) -> None:
+    other = PipelineBuilder("other")
+    other.add_step(PythonStep(lambda: 2, name="two"))
+    told = "a callback cannot execute a pipeline"
+
+    def call(_: object) -> None:
+        other.execute()
+
+    if way == "event":
+        with pytest.raises(UsageError, match=told):
+            pipeline(one).execute(on_event=call)
+    else:
+        assert pipeline(one, notify={"success": call}).execute()["one"].value == 1
+        assert told in caplog.text
+    assert other.execute()["two"].value == 2
+
+
+def one() -> int:
+    return 1

@@ -55,6 +55,8 @@ _ONE = threading.Lock()
 _WHERE = threading.Lock()
 _left: str | None = None
 """Where the process stood before the run that is going on."""
+_runs_in: int | None = None
+"""The thread of that run."""
 
 
 def _here() -> str:
@@ -64,14 +66,16 @@ def _here() -> str:
 
 
 def _leave() -> None:
-    global _left
+    global _left, _runs_in
     with _WHERE:
         _left = os.getcwd()
+        _runs_in = threading.get_ident()
 
 
 def _return() -> None:
-    global _left
+    global _left, _runs_in
     with _WHERE:
+        _runs_in = None
         if _left is not None:
             os.chdir(_left)
         _left = None
@@ -185,6 +189,11 @@ class PipelineBuilder:
         """
         if getattr(HERE, "attempt", None) is not None:
             raise UsageError("a step cannot execute a pipeline: it would wait for itself")
+        if _runs_in == threading.get_ident():
+            raise UsageError(
+                "a callback cannot execute a pipeline: the run that it is told of has not ended",
+                hint="note what is to be done, and do it after execute()",
+            )
         self._check_call(targets, jobs, on_event)
         callbacks = [on_event] if callable(on_event) else list(on_event)
         show = _in_notebook() if progress is None else progress
