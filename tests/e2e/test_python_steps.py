@@ -530,3 +530,23 @@ def test_mistakes_are_told_before_anything_runs(project: Sandbox) -> None:
     project.remove("clean.py")
     assert 'names module "clean"' in project.expect(2, "build").err
     assert project.ran() == []
+
+
+def test_the_names_under_which_a_function_gets_its_files_count(box: Sandbox) -> None:
+    box.files({"x": "X", "y": "Y", "job.py": "def f(inputs, target):\n    open(target, 'w').write(str(inputs))\n"})
+    step = '[step.f]\ninputs = {{ {} = "x", {} = "y" }}\ntargets = "o"\npython = "job:f"\n'
+    box.ductfile(step.format("old", "new"))
+    box.build()
+    box.ductfile(step.format("new", "old"))
+    assert "arguments changed" in box.build().err
+    assert box.read("o") == "{'new': ['x'], 'old': ['y']}"
+    box.nothing_to_do()
+
+
+def test_names_that_a_function_does_not_take_do_not_count(box: Sandbox) -> None:
+    box.files({"x": "X", "job.py": "def f(input, target):\n    open(target, 'w').write(input)\n"})
+    step = '[step.f]\ninputs = {{ {} = "x" }}\ntargets = "o"\npython = "job:f"\n'
+    box.ductfile(step.format("old"))
+    box.build()
+    box.ductfile(step.format("new"))
+    box.nothing_to_do()

@@ -18,7 +18,7 @@ from miniduct.errors import PlanError
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from miniduct.pipeline.results import StepResult
 
@@ -792,3 +792,78 @@ def test_a_large_array_is_not_copied() -> None:
         """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 100
+
+
+def shown(path: str = "", inputs: Any = (), targets: Any = (), target: str = "") -> None:
+    with open(target, "w") as file:
+        file.write(f"{path} {inputs} {sorted(targets) if isinstance(targets, dict) else ''}")
+    for name, (place,) in targets.items() if isinstance(targets, dict) else ():
+        with open(place, "w") as file:
+            file.write(name)
+
+
+class ByName(BaseStep):
+    def merge(self, outputs: Any) -> Any:
+        return [outputs["a"], outputs["b"]]
+
+    def run(self, first: str, second: str, target: str) -> None:
+        with open(target, "w") as file:
+            file.write(f"{first} {second}")
+
+
+def made_by(name: str, key: str) -> ShellStep:
+    return ShellStep("echo > {target}", name=name, target=key)
+
+
+def behind(*before: BaseStep, step: BaseStep) -> list[BaseStep]:
+    list(before) >> step
+    return [*before, step]
+
+
+GIVEN: dict[str, tuple[Callable[[], list[BaseStep]], Callable[[], list[BaseStep]]]] = {
+    "names of inputs": (
+        lambda: [PythonStep(shown, inputs={"a": "x", "b": "y"}, target="o")],
+        lambda: [PythonStep(shown, inputs={"b": "x", "a": "y"}, target="o")],
+    ),
+    "how they are grouped": (
+        lambda: [PythonStep(shown, inputs={"a": ["x"], "b": ["y", "z"]}, target="o")],
+        lambda: [PythonStep(shown, inputs={"a": ["x", "y"], "b": ["z"]}, target="o")],
+    ),
+    "names of targets": (
+        lambda: [PythonStep(shown, targets={"a": "o", "b": "p"})],
+        lambda: [PythonStep(shown, targets={"b": "o", "a": "p"})],
+    ),
+    "from a step before it, or by itself": (
+        lambda: behind(made_by("s", "x"), step=PythonStep(shown, name="f", target="o")),
+        lambda: [made_by("s", "x"), PythonStep(shown, name="f", inputs="x", target="o")],
+    ),
+    "one file, or those of a pattern": (
+        lambda: behind(made_by("s", "x"), step=PythonStep(shown, name="f", target="o")),
+        lambda: behind(
+            ShellStep("echo > {target}/x", name="s", target="x*"), step=PythonStep(shown, name="f", target="o")
+        ),
+    ),
+    "names of the steps before a merge by names": (
+        lambda: behind(made_by("a", "x"), made_by("b", "y"), step=ByName(name="m", target="o")),
+        lambda: behind(made_by("b", "x"), made_by("a", "y"), step=ByName(name="m", target="o")),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", GIVEN)
+def test_as_what_a_function_is_given_its_files_counts(what: str) -> None:
+    first, then = GIVEN[what]
+    for name in ("x", "y", "z"):
+        with open(name, "w") as file:
+            file.write(name)
+    executed(*first())
+    assert executed(*first()).status == "up to date"
+    result = executed(*then())
+    assert result.status == "done"
+    assert "arguments changed" in result.reason
+    assert executed(*then()).status == "up to date"
+
+
+def test_the_names_of_the_steps_before_it_do_not_count_otherwise() -> None:
+    executed(*behind(made_by("a", "x"), step=PythonStep(shown, name="f", target="o")))
+    assert executed(*behind(made_by("b", "x"), step=PythonStep(shown, name="f", target="o"))).status == "up to date"

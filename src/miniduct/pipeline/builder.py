@@ -382,6 +382,7 @@ class PipelineBuilder:
                 'say workers="processes", or use a ShellStep',
             )
         label = f"{identity.name_of(_thing(step))}()"
+        arguments = recipe.arguments(by_step=merge is not None)
         if self._workers == "processes":
             if not recipe.keeps:
                 raise _mistake(
@@ -391,7 +392,7 @@ class PipelineBuilder:
                 )
             name, folder = _importable(step, function)
             asked = {"function": name, "folder": folder, "recipe": recipe.plain()}
-            return Body(_never, label, ("miniduct.pipeline.calling", "remote", asked))
+            return Body(_never, label, ("miniduct.pipeline.calling", "remote", asked), arguments)
         raised, held, name = self._raised, self._held, step.name
 
         def call(work: Work) -> Mapping[str, bytes]:
@@ -402,7 +403,7 @@ class PipelineBuilder:
                     raised[name] = error
                 raise
 
-        return Body(call, label)
+        return Body(call, label, arguments=arguments)
 
 
 def _never(work: Work) -> None:  # noqa: ARG001

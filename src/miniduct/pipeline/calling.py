@@ -45,6 +45,11 @@ class Recipe:
     def plain(self) -> dict[str, Any]:
         return asdict(self)
 
+    def arguments(self, *, by_step: bool) -> list[Any]:
+        """As what the function is given what is read and made. `by_step`: the names of the steps before it count."""
+        before = [[name if by_step else "", kind, slots] for name, kind, slots in self.sources]
+        return [self.input_names, self.target_names, before]
+
 
 class Takes(NamedTuple):
     """The parameters of a function: names, the first `by_place` of which can be given by place. `rest`: it has `*args`."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LONGEST_SHOWN = 200
 COMMAND = ("run", "argv", "vars", "call", "slots")
-SETTINGS = ("shell", "cwd", "keep")
+SETTINGS = ("shell", "cwd", "keep", "arguments")
 
 
 def definition(step: Step, environ: Mapping[str, str], vars: Mapping[str, str]) -> str:  # noqa: A002
@@ -46,13 +46,14 @@ def definition(step: Step, environ: Mapping[str, str], vars: Mapping[str, str]) 
         found["slots"] = [[slot.name, slot.step or slot.text] for slot in (*step.inputs, *step.targets)]
     if step.call is not None:
         # Only here, so that what was known of commands before there were functions still holds.
-        found.update(call=str(step.call), code=dict(step.code))
+        names = [[slot.name for slot in slots] for slots in (step.inputs, step.targets)]
+        found.update(call=str(step.call), code=dict(step.code), arguments=names)
     if step.copy:
         found.update(copy=True)
     if step.sha256 is not None:
         found.update(sha256=step.sha256)
     if step.body is not None:
-        found.update(call=step.body.label, code=dict(step.code))
+        found.update(call=step.body.label, code=dict(step.code), arguments=step.body.arguments)
     return canonical(found)
 
 
@@ -94,7 +95,7 @@ def command_digest(words: Sequence[str], definition_text: str) -> bytes:
 def _surroundings(definition_text: str) -> str:
     """The definition without the words of the command: the same for all jobs of a step."""
     about = json.loads(definition_text)
-    for name in COMMAND:
+    for name in (*COMMAND, "arguments"):
         about.pop(name, None)
     return canonical(about)
 

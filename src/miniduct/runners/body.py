@@ -51,7 +51,7 @@ class BodyTemplate:
         work = Work([paths for _, paths in values["inputs"]], [paths for _, paths in values["targets"]], given)
         body = self._body
         if shown:
-            words = [BODY_WORD, body.label, canonical([work.inputs, work.targets, given])]
+            words = [BODY_WORD, body.label, canonical([work.inputs, work.targets, given, body.arguments])]
             return Rendered([], words, body.label)
         if body.remote is None:
             return Rendered([], [], "", body=body.call, work=work)
