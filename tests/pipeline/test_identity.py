@@ -578,6 +578,57 @@ def test_a_file_that_was_edited_since_it_was_loaded_is_not_believed() -> None:
     assert (result.value, result.status) == (2, "done")
 
 
+MAIN = """
+import sys
+import helper
+from miniduct import PipelineBuilder, PythonStep
+def f():
+    from helper import g
+    return g()
+pipeline = PipelineBuilder("demo")
+pipeline.add_step(PythonStep(f))
+if len(sys.argv) > 1:
+    with open("helper.py", "w") as file:
+        file.write("def g(): return 20")
+result = pipeline.execute()["f"]
+print(result.status, result.value)
+"""
+
+
+def test_a_module_that_was_edited_since_it_was_loaded_is_not_believed() -> None:
+    for name, text in (("helper.py", "def g(): return 1"), ("main.py", MAIN)):
+        with open(name, "w") as file:
+            file.write(text)
+    said = [
+        subprocess.run([sys.executable, "main.py", *more], check=True, capture_output=True, text=True).stdout
+        for more in (["edit"], [], [])
+    ]
+    assert said == ["done 1\n", "done 20\n", "up to date 20\n"]
+
+
+STATE = """
+import config
+TABLE = {"n": 0}
+def set(n): TABLE["n"] = n
+def table(): return TABLE["n"]
+def configured(): return config.N
+class C:
+    def m(self): return config.N
+"""
+
+
+@pytest.mark.parametrize("call", ["helper.table()", "helper.configured()", "helper.C().m()"])
+def test_what_a_modules_function_uses_counts_as_it_is(call: str) -> None:
+    config, helper = module("config", "N = 0"), module("helper", STATE)
+    step = f"import helper\ndef f(): return {call}"
+    for number in (1, 2):
+        config.N = number
+        helper.set(number)
+        result = executed(PythonStep(module("p", step).f))
+        assert (result.status, result.value) == ("done", number)
+        assert executed(PythonStep(module("p", step).f)).status == "up to date"
+
+
 STABLE = """
     import contextlib, dataclasses, enum, functools, logging, random, threading, types, weakref
     from concurrent.futures import ThreadPoolExecutor

@@ -10,7 +10,9 @@ from __future__ import annotations
 import functools
 import math
 import os
+import struct
 import sys
+import time
 import types
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -41,6 +43,8 @@ _OF_A_MODULE = frozenset(
     {"__name__", "__file__", "__spec__", "__loader__", "__package__", "__builtins__", "__cached__", "__path__"}
 )
 _LARGEST = 1 << 256
+_BEGAN = time.time()
+"""When this module was loaded."""
 
 
 class _Piece(NamedTuple):
@@ -181,7 +185,7 @@ class Known:
         return found
 
     def _attributes(self, module: types.ModuleType, names: frozenset[str], found: _Piece) -> None:
-        """What a module's names mean now, where that is not what its file says; and its submodules."""
+        """What a module's names mean now: values, functions and classes with all that these rest on, submodules."""
         held = vars(module)
         for name in sorted(names & held.keys() - _OF_A_MODULE):
             value, full = held[name], f"{module_name(module.__name__)}.{name}"
@@ -192,8 +196,9 @@ class Known:
                 if known.uses.keys() - found.uses.keys():
                     found.uses.update(known.uses)
                     self._attributes(value, names, found)
-            elif known.said != told(full):
-                found.said.append((f"value {full}", _digest(known.said)))
+            else:
+                if known.said != told(full):  # not what its file says
+                    found.said.append((f"value {full}", _digest(known.said)))
                 found.uses.update(known.uses)
 
     def _class(self, kind: type, found: _Piece) -> None:
@@ -250,7 +255,9 @@ class Known:
         if known is None or not known.local or not is_local(known.file or next(iter(known.folders), None)):
             return
         try:
-            found.said.extend((each, _as_loaded(each, digest)) for each, digest in modules.code(name).digests)
+            found.said.extend(
+                (each, _as_loaded(each, digest, self._sources)) for each, digest in modules.code(name).digests
+            )
         except BrokenModuleError as error:
             found.said.append((name, f"{error.file}:{error.line}: {error}"))
 
@@ -280,15 +287,35 @@ _loaded: dict[str, tuple[object, str]] = {}
 """Modules by name: what they were loaded by, and the digest that their files had when this process first looked."""
 
 
-def _as_loaded(name: str, digest: str) -> str:
-    """The digest of a module's file; of one that is loaded, the file's that it was loaded from, as far as is known."""
+def _as_loaded(name: str, digest: str, sources: Sources) -> str:
+    """The digest of a module's file; of one that is loaded, the file's that it was loaded from. One of its own where that is no longer there."""
     module = sys.modules.get(name)
     if module is None:
         return digest
     loaded = getattr(module, "__spec__", None) or module  # loaded anew, it has another one
     if name not in _loaded or _loaded[name][0] is not loaded:
-        _loaded[name] = loaded, digest
+        _loaded[name] = loaded, os.urandom(16).hex() if _was_edited(module, sources) else digest
     return _loaded[name][1]
+
+
+def _was_edited(module: types.ModuleType, sources: Sources) -> bool:
+    """Has the file of a loaded module another text by now? Where it was written to since we were loaded, its compiled file tells, which was
+    written or found right when it was loaded (PEP 552); where there is none, its functions do.
+    """
+    file, spec = getattr(module, "__file__", None) or "", getattr(module, "__spec__", None)
+    try:
+        now = os.stat(file)
+    except OSError:
+        return False
+    if now.st_mtime < _BEGAN:
+        return False
+    try:
+        with open(str(getattr(spec, "cached", None)), "rb") as compiled:
+            _, flags, mtime, size = struct.unpack("<4sIII", compiled.read(16))
+    except (OSError, struct.error):
+        functions = [each for each in vars(module).values() if type(each) is types.FunctionType]
+        return not all(sources.is_current(each.__code__) for each in functions if each.__code__.co_filename == file)
+    return flags == 0 and (mtime, size) != (int(now.st_mtime) & 0xFFFFFFFF, now.st_size & 0xFFFFFFFF)
 
 
 def _digest(data: bytes) -> str:

@@ -58,6 +58,10 @@ class Sources:
             _texts[place] = Text(said, tuple(dict.fromkeys(names)), attributes, tuple(dict.fromkeys(imported)))
         return _texts[place]
 
+    def is_current(self, code: types.CodeType) -> bool:
+        """Does its file still hold this code?"""
+        return code in self._file(code.co_filename)[0]
+
     def _tree(self, code: types.CodeType) -> Def | None:
         # A file that was edited since it was loaded holds other code than what will be called.
         codes, trees = self._file(code.co_filename)
