@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from blake3 import blake3
 
 from .errors import DuctError
-from .keys import is_remote
+from .keys import glob_folder, is_remote
 from .plan.columns import Recent
 from .plan.definition import command_digest
-from .plan.patterns import glob
 from .runners.body import BodyTemplate
 from .runners.call import CallTemplate, grouped
 from .runners.command import compile_command, shown_word
@@ -261,7 +260,7 @@ def _template(step: Step) -> CommandTemplate | CallTemplate | CopyTemplate | Bod
 
 def _given(target: Target) -> str:
     """What a placeholder names: the key, or for a glob the folder that its members are to be written to."""
-    return (glob(target.text).folder or ".") if target.dynamic else target.text
+    return _plain(glob_folder(target.text) or ".") if target.dynamic else target.text
 
 
 def _joined(jobs: Sequence[Paths]) -> Paths:

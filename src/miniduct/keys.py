@@ -17,6 +17,9 @@ VALUES = ".duct/values/"
 UNTIMED = (*REMOTE, VALUES)
 LONGEST_NAME = 1024
 """Bytes of an object's name."""
+_ESCAPED = re.compile(r"\[([*?[])\]")
+_SIGN = re.compile(r"[*?]|\[(?:[!^]|(?![!^]))[^/][^/\]]*\]")
+"""What matches more than itself in the text of a glob, once its escaped signs are out of the way."""
 
 SIGNATURES = frozenset(
     {
@@ -58,6 +61,22 @@ def base_name(key: str) -> str:
     last = key.partition("#")[0].partition("?")[0] if key.startswith(HTTP) else key
     name = re.sub(r"[^\w.@%+=,-]+", "_", last.rstrip("/").rpartition("/")[2], flags=re.ASCII).lstrip(".-")
     return name[-100:].lstrip(".-") or "object"
+
+
+def glob_head(text: str) -> str:
+    """The start of a glob's text up to the last slash before its first sign, still escaped."""
+    found = _SIGN.search(_ESCAPED.sub("\0\0\0", text))
+    return text[: text.rfind("/", 0, found.start() if found else len(text)) + 1]
+
+
+def glob_folder(text: str) -> str:
+    """The folder that a glob's matches lie in or below: "" or with its slash. An escaped sign means itself."""
+    return unescaped(glob_head(text))
+
+
+def unescaped(text: str) -> str:
+    """A glob's text as a user would name it: `p/[z]/*.p` for `p/[[]z]/*.p`."""
+    return _ESCAPED.sub(r"\1", text)
 
 
 def bucket_and_name(key: str) -> tuple[str, str]:

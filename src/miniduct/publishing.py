@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import StoreError
 from .judging import PLANNED, planned
-from .keys import GS, HTTP, VALUES, base_name, is_remote
+from .keys import GS, HTTP, VALUES, base_name, is_remote, unescaped
 from .model import FINGERPRINT_SIZE, Check, Stamp
 from .plan.patterns import glob
 from .stores.local import refused
@@ -268,20 +268,21 @@ class Publisher:
     def _not_made(self, missing: Sequence[Target]) -> NotMadeError:
         facts = []
         for target in missing[:5]:
-            at = target.text if target.direct else self._staging.path(target.text)
-            if os.path.isdir(at) and not target.text.endswith("/") and not target.dynamic:
-                facts.append(f'{shown(target.text)} is a folder; a target that is a folder as a whole ends in "/"')
+            name = _called(target)
+            at = name if target.direct else self._staging.path(name)
+            if os.path.isdir(at) and not name.endswith("/") and not target.dynamic:
+                facts.append(f'{shown(name)} is a folder; a target that is a folder as a whole ends in "/"')
                 continue
             near = self._near(at)
             if near:
-                facts.append(f"near {shown(target.text)}: {', '.join(shown(name) for name in near)}")
-            if not target.direct and not target.dynamic and self._wrote_past(target.text):
-                facts.append(f"the command wrote {shown(target.text)} itself; write to the path that {{target}} gives")
+                facts.append(f"near {shown(name)}: {', '.join(shown(each) for each in near)}")
+            if not target.direct and not target.dynamic and self._wrote_past(name):
+                facts.append(f"the command wrote {shown(name)} itself; write to the path that {{target}} gives")
         if not facts and missing[0].direct and not missing[0].dynamic:
             facts.append(
                 f"no placeholder of the command stands for {shown(missing[0].text)}, so it had to write that by itself"
             )
-        names = ", ".join(shown(target.text) for target in missing[:5])
+        names = ", ".join(shown(_called(target)) for target in missing[:5])
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         return NotMadeError(f"ended well but did not make {names}{more}", facts)
 
@@ -556,3 +557,8 @@ def split(fingerprints: bytes) -> list[bytes]:
     """Packed fingerprints, one by one."""
     size = FINGERPRINT_SIZE
     return [fingerprints[at : at + size] for at in range(0, len(fingerprints), size)]
+
+
+def _called(target: Target) -> str:
+    """What a user calls the target: a value that holds a glob sign is escaped in a glob, and by nobody else."""
+    return unescaped(target.text) if target.dynamic else target.text

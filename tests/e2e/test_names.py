@@ -163,6 +163,46 @@ def test_names_come_through_dynamic_and_folder_targets(hostile: Sandbox) -> None
     assert "nothing to do" in result.err
 
 
+def test_names_are_folders_of_dynamic_targets(hostile: Sandbox) -> None:
+    hostile.files({"raw/[x.csv": "left", "raw/[!a].csv": "not"})
+    hostile.ductfile(
+        """
+        [step.dyn]
+        inputs = "raw/{n}.csv"
+        targets = "p/{n}/*.p"
+        run = "cp -- {input} {target}/x.p"
+
+        [step.direct]
+        inputs = "raw/{n}.csv"
+        targets = "q/{n}/*.p"
+        run = "find q -name '*.none'; cp -- {input} q/{n}/x.p"
+
+        [step.after]
+        inputs = "p/{n}/{m}.p"
+        targets = "u/{n}/{m}.u"
+        run = "cp -- {input} {target}"
+        """
+    )
+    hostile.build()
+    for name in [*NAMES, "[x", "[!a]"]:
+        raw = hostile.read(f"raw/{name}.csv")
+        assert [hostile.read(made) for made in (f"p/{name}/x.p", f"q/{name}/x.p", f"u/{name}/x.u")] == [raw] * 3
+    assert "nothing to do" in hostile.build().err
+
+
+def test_a_glob_that_was_not_made_is_called_as_the_user_calls_it(box: Sandbox) -> None:
+    box.write("raw/[z].txt")
+    box.ductfile(
+        """
+        [step.dyn]
+        inputs = "raw/{n}.txt"
+        targets = "p/{n}/*.p"
+        run = "test -d {target}"
+        """
+    )
+    assert "ended well but did not make p/[z]/*.p" in box.expect(1, "build").err
+
+
 def test_values_of_foreach_params_vars_and_env_are_data(box: Sandbox) -> None:
     box.ductfile(
         r"""

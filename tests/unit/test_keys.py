@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from miniduct.keys import bucket_and_name, host_of, key_of, secret_in, without_secrets
+from miniduct.keys import bucket_and_name, glob_folder, host_of, key_of, secret_in, unescaped, without_secrets
 
 
 @pytest.mark.parametrize("name", ["x", "a/b", "a//b", "#", "?x=1", "a/../b", " ", "a\nb", "gs://b/x", "..."])
@@ -63,3 +63,30 @@ def test_what_must_not_stand_in_an_address_is_found(address: str, secret: str | 
 )
 def test_what_is_shown_of_an_address_opens_no_door(address: str, shown: str) -> None:
     assert without_secrets(address) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "folder"),
+    [
+        ("*.p", ""),
+        ("/*.p", "/"),
+        ("p/*.p", "p/"),
+        ("p/*/", "p/"),
+        ("p/x*/y/*.p", "p/"),
+        ("p/[ab]/*.p", "p/"),
+        ("p/[[]z]/*.p", "p/[z]/"),
+        ("p/[*]/[?]/*.p", "p/*/?/"),
+        ("p/[[]x/*.p", "p/[x/"),
+        ("p/[x/*.p", "p/[x/"),
+        ("p/[]/*.p", "p/[]/"),
+        ("p/[!]/*.p", "p/[!]/"),
+        ("gs://b/[[]z]/*.p", "gs://b/[z]/"),
+        ("p/[[]z]", "p/"),
+    ],
+)
+def test_an_escaped_sign_is_a_part_of_the_folder(text: str, folder: str) -> None:
+    assert glob_folder(text) == folder
+
+
+def test_a_glob_is_called_as_its_user_calls_it() -> None:
+    assert unescaped("p/[[]z]/[*]/*.p") == "p/[z]/*/*.p"

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 from blake3 import blake3
 
 from ..errors import StoreError
-from ..keys import base_name, is_remote
+from ..keys import base_name, glob_folder, glob_head, is_remote
 from ..model import FINGERPRINT_SIZE, Stamp
 from ..text import shown
 from .local import LocalStore, reason, refused
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 NOTHING: Mapping[str, str] = {}
 MIRRORS = ("stage", "stage-up", "stage-abs", "stage-remote")
-MAGIC = re.compile(r"[*?[]")
-ESCAPED = re.compile(r"\[([*?[])\]")
 MOVED, COPIED, ABSENT, STRANGE, OTHERS = "moved", "copied", "absent", "strange", "others"
 """How what stands in the place of a direct target is guarded: its last good copy was moved away, copied away, or there
 was none. Beside the members of a pattern: a file that no job made (it stays, and is copied for the case that the
@@ -216,7 +214,7 @@ class Staging:
             os.rename(copy, at.rstrip("/"))
 
     def _prepare_members(self, text: str, kept: Collection[str]) -> None:
-        folder = _literal_folder(text)
+        folder = glob_folder(text)
         self._make(self._staged_folder(folder))
         self._make(folder)
         for _, at in self.members(text, staged=True):
@@ -269,7 +267,7 @@ class Staging:
         found: dict[str, str] = {}
         for text in direct:
             if text in dynamic:
-                self._make(_literal_folder(text))
+                self._make(glob_folder(text))
                 for key, _ in self.members(text, staged=False):
                     found[key] = OTHERS if others(key) else self._how(key, keep) if key in members else STRANGE
             else:
@@ -400,8 +398,8 @@ class Staging:
         """
         from glob import escape, glob
 
-        folder = _literal_folder(text)
-        rest = text[len(_literal_head(text)) :]
+        folder = glob_folder(text)
+        rest = text[len(glob_head(text)) :]
         before = self._staged_folder(folder) if staged else folder
         try:
             found = [path for path in glob(escape(before) + rest, recursive=True) if os.path.isfile(path)]
@@ -754,18 +752,6 @@ def _is_folder(path: str) -> bool:
     """Is it a folder itself, not a link to one?"""
     path = path.rstrip("/")
     return os.path.isdir(path) and not os.path.islink(path)
-
-
-def _literal_head(text: str) -> str:
-    """The start of a pattern up to the last slash before its first wildcard, still escaped."""
-    found = MAGIC.search(ESCAPED.sub("\0\0\0", text))
-    end = found.start() if found else len(text)
-    return text[: text.rfind("/", 0, end) + 1]
-
-
-def _literal_folder(text: str) -> str:
-    """The folder that a pattern's matches lie in or below: "" or with its slash."""
-    return ESCAPED.sub(r"\1", _literal_head(text))
 
 
 def _write(path: str, data: bytes) -> None:
