@@ -689,9 +689,11 @@ def open_workspace(
             began = time.time_ns()
             project = _read(where)
         if crashed:
+            from .runners.output import remove_strays
             from .runners.shell import end_leftovers
 
             end_leftovers(marker(where), f"{marker(where)}/logs")
+            remove_strays(f"{where.state}/logs")
         with Traces(f"{where.state}/trace.db", write=True, version=__version__) as traces:
             staging = Staging(where.state)
             traces.recover(staging.recover)

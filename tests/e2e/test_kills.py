@@ -214,6 +214,22 @@ def test_what_ended_is_remembered_after_a_kill(box: Sandbox) -> None:
 # Two builds at once
 
 
+def test_what_a_killed_build_left_among_the_logs_is_removed(box: Sandbox) -> None:
+    box.ductfile(WAITS)
+    process = box.start("build")
+    wait_for(lambda: box.started("slow"), "the start of slow")
+    box.kill_everything()
+    box.finish(process)
+    box.write(".duct/logs/.slot-7", "of a build before")
+    box.write(".duct/logs/other.log", "a log")
+    box.open_gate()
+    box.build("-j", "1")
+    assert os.listdir(box.path(".duct/logs")) == ["other.log"]
+    box.write(".duct/logs/.slot-7", "of nobody")
+    box.build("-B")
+    assert box.exists(".duct/logs/.slot-7"), "the folder is listed after a kill only"
+
+
 def test_second_build_waits_says_for_whom_and_finds_nothing_to_do(box: Sandbox) -> None:
     box.ductfile(WAITS)
     first = box.start("build")

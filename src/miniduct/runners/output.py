@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 20
 STARS = b"***"
+SLOT = ".slot-"
+"""How the names of slots begin in the folder of logs."""
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
@@ -59,7 +61,7 @@ class Outputs:
             return self._idle.pop()
         number = self._numbers.pop() if self._numbers else self._next
         self._next = max(self._next, number + 1)
-        path = f"{self._folder}/.slot-{number}"
+        path = f"{self._folder}/{SLOT}{number}"
         try:
             fd = self._open(path, 0o600 if masked else 0o666)
             if masked:
@@ -140,6 +142,18 @@ class Outputs:
                 at += len(chunk)
                 file.write(secrets.feed(chunk))
             file.write(secrets.rest())
+
+
+def remove_strays(folder: str) -> None:
+    """Remove the slots that a killed build left in the folder of logs; nobody else may be running jobs."""
+    try:
+        with os.scandir(folder) as entries:
+            strays = [entry.path for entry in entries if entry.name.startswith(SLOT)]
+    except OSError:
+        return
+    for path in strays:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
 
 
 class _Mask:
