@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from support import wait_for
+from support import DUCT, wait_for
 
 if TYPE_CHECKING:
-    import subprocess
-
     from support import Sandbox
 
 WAITS = """
@@ -292,18 +291,71 @@ def test_questions_are_answered_while_a_build_runs(box: Sandbox) -> None:
     assert box.finish(process).code == 0
 
 
-def test_waiting_build_can_be_interrupted(box: Sandbox) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_waiting_build_can_be_interrupted(box: Sandbox, number: signal.Signals) -> None:
+    if signal.getsignal(number) is signal.SIG_IGN:
+        pytest.skip("the tests run under nohup, whose children ignore it")
     box.ductfile(WAITS)
     first = box.start("build")
     wait_for(lambda: box.started("slow"), "the start of slow")
     second = box.start("build")
     first_line(second)
-    second.send_signal(signal.SIGINT)
+    second.send_signal(number)
     result = box.finish(second, timeout=10)
     assert result.code == 130
     assert "Traceback" not in result.err
     box.open_gate()
     assert box.finish(first).code == 0
+
+
+PLANS = """
+import os, time
+open("begun", "w").close()
+while not os.path.exists("gate"):
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("verb", ["build", "status", "watch"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signal_before_there_is_a_plan_is_an_interrupt_too(box: Sandbox, number: signal.Signals, verb: str) -> None:
+    if signal.getsignal(number) is signal.SIG_IGN:
+        pytest.skip("the tests run under nohup, whose children ignore it")
+    box.write("p.py", PLANS)
+    process = box.start("-f", "p.py", verb)
+    wait_for(lambda: box.exists("begun"), "the pipeline's file to be run")
+    process.send_signal(number)
+    result = box.finish(process, timeout=20)
+    assert (result.code, result.err) == (130, "")
+    assert not box.exists(".duct")
+
+
+def test_signal_that_is_ignored_stays_ignored_while_it_is_planned(box: Sandbox) -> None:
+    box.write("p.py", f"import signal\nwas = signal.getsignal(signal.SIGHUP)\n{PLANS}\nprint(was == signal.SIG_IGN)\n")
+    box.write("gate")
+    done = subprocess.run(
+        ["nohup", DUCT, "-f", "p.py"], cwd=box.root, env=box.env, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "True\n"
+
+
+def test_process_forked_while_it_is_planned_ends_by_its_signal(box: Sandbox) -> None:
+    box.write(
+        "p.py",
+        """
+import os, signal, time
+ready, begun = os.pipe()
+child = os.fork()
+if child == 0:
+    os.write(begun, b"x")
+    time.sleep(30)
+    os._exit(0)
+os.read(ready, 1)
+os.kill(child, signal.SIGTERM)
+print(os.waitpid(child, 0)[1] == signal.SIGTERM)
+""",
+    )
+    assert box.duct("-f", "p.py").out == "True\n"
 
 
 def test_what_a_killed_build_made_is_an_orphan_and_no_input(box: Sandbox) -> None:

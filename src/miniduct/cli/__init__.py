@@ -11,6 +11,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,6 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     if sys.stdin is None or sys.stdout is None or sys.stderr is None:
         _open_streams()
+    before = _heed_signals()
     try:
         from .quick import quick
 
@@ -31,7 +33,45 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _reader_gone()
     except KeyboardInterrupt:
         return 130
+    finally:
+        _heed_no_more(before)
     return code
+
+
+def _heed_signals() -> dict[int, Any]:
+    """Let SIGTERM and SIGHUP end what runs as Ctrl-C does, also before a build has jobs to be ended; how they were handled before.
+
+    One that is ignored (nohup) stays ignored. A process that was forked off ends by the signal itself. `_signal` is a part of Python:
+    `signal` would be imported.
+    """
+    import _signal  # type: ignore[import-not-found]
+    import os
+
+    own = os.getpid()
+
+    def came(number: int, _frame: object) -> None:
+        if os.getpid() != own:
+            _signal.signal(number, _signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        raise KeyboardInterrupt
+
+    before: dict[int, Any] = {}
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(_signal, name, None)
+        if number is not None and _signal.getsignal(number) == _signal.SIG_DFL:
+            try:
+                before[number] = _signal.signal(number, came)
+            except ValueError:  # a thread of somebody's program: signals are not ours
+                break
+    return before
+
+
+def _heed_no_more(before: dict[int, Any]) -> None:
+    import _signal
+
+    for number, handler in before.items():
+        _signal.signal(number, handler)
 
 
 def _open_streams() -> None:
