@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from .patterns import Pattern
 
 SHARED, SINGLE, RAGGED = range(3)
-RECENT = 100
-"""Jobs of which is kept what was found out: as a rule more than run at a time."""
+RECENT = 1000
+"""Jobs of which is kept what was found out: as a rule more than run at a time, batches of hundreds included. They hold targets and no inputs, and
+a target has one maker: all of them together are no more than the keys of the plan.
+"""
 Found = TypeVar("Found")
 
 

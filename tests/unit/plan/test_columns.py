@@ -69,6 +69,12 @@ def test_job_number_tells_step_and_row() -> None:
     assert made.job_name(2).target is None
 
 
+def test_what_is_known_of_the_jobs_of_a_large_batch_is_kept() -> None:
+    made = plan(step("f", "raw/{x}", "o/{x}"), disk=[f"raw/{x}" for x in range(500)])
+    first = [made.job(job) for job in range(500)]
+    assert all(made.job(job) is first[job] for job in range(500))
+
+
 def test_input_slots_are_those_declared() -> None:
     made = plan(step("a", ["x", "d/*", "step:b", "x"], "o"), step("b", [], "c"), disk=["x", "d/1", "d/2"])
     assert [[made.names[key] for key in slot] for slot in made.input_slots(0)] == [["x"], ["d/1", "d/2"], ["c"], ["x"]]
