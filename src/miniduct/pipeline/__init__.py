@@ -5,8 +5,9 @@ Nothing is judged, run or recorded here: `builder` hands a `Project` to the engi
 
 from __future__ import annotations
 
-from .builder import PipelineBuilder, load
+from .builder import PipelineBuilder
 from .clients import GCSClient, HttpClient
+from .loading import load
 from .results import PipelineError, StepResult
 from .steps import BaseStep, CopyStep, GCSUploadStep, HttpGetStep, PythonStep, ShellStep, step
 

@@ -12,7 +12,7 @@ from ..errors import UsageError
 from ..model import Stamp
 from ..runners.worker import search_afresh
 from ..trace.fingerprints import racy
-from .builder import load
+from .loading import load
 from .objects import is_local
 
 if TYPE_CHECKING:
