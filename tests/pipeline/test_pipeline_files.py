@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from miniduct.errors import UsageError
+from miniduct.pipeline import load
 from support import REPOSITORY, wait_for
 
 if TYPE_CHECKING:
@@ -104,6 +106,103 @@ def test_a_file_must_define_one_pipeline(box: Sandbox, text: str, said: str) -> 
     result = box.duct("-f", "x.py")
     assert result.code == 2
     assert f'"x.py" defines {said}' in result.err
+
+
+HEAD = "from miniduct import *\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "import sys\nsys.exit()",
+            "x.py:3: the file ended by itself before its pipeline could be used\n  what only a script",
+        ),
+        ("import sys\nsys.exit(0)", "x.py:3: the file ended by itself before its"),
+        ("import sys\nsys.exit(3)", "x.py:3: the file ended by itself, with 3, before its"),
+        (
+            "import sys\nsys.exit('no way')",
+            "x.py:3: the file ended by itself before its pipeline could be used\n  it said: no way\n",
+        ),
+        ("raise GeneratorExit", "x.py:2: running it raised GeneratorExit\n"),
+        ("class Own(BaseException): pass\nraise Own('hm')", "x.py:3: running it raised Own: hm\n"),
+        (
+            "class Odd(Exception):\n    lineno = property(lambda self: 1 / 0)\n    def __str__(self): raise ValueError\nraise Odd",
+            "x.py:5: running it raised Odd\n",
+        ),
+        ("x = (", "x.py:2: it is no Python: '(' was never closed\n"),
+        ("x = 1\0", "x.py:2: it is no Python: source code "),
+        ("exec('1 / 0')", "x.py:2: running it raised ZeroDivisionError: division by zero\n"),
+        ("exec('1 /')", "x.py:2: running it raised SyntaxError: "),
+        (
+            "import failing",
+            "failing.py:2: running it raised ZeroDivisionError: division by zero\n  imported at x.py:2\n",
+        ),
+        ("import calling\ncalling.f()", "calling.py:2: running it raised KeyError: 'k'\n  called at x.py:3\n"),
+        ("import broken", "broken.py:3: it is no Python: invalid syntax\n  imported at x.py:2\n"),
+        (
+            "import nulls",
+            "nulls.py:2: it is no Python: source code string cannot contain null bytes\n  imported at x.py:2\n",
+        ),
+        ("import nosuch", "x.py:2: running it raised ModuleNotFoundError: No module named 'nosuch'\n"),
+        ("import elsewhere", "elsewhere.py:1: it is no Python: invalid syntax\n  imported at x.py:2\n"),
+    ],
+)
+def test_what_ends_the_running_of_a_file_is_told_with_its_line(box: Sandbox, text: str, told: str) -> None:
+    box.files(
+        {
+            "x.py": HEAD + text,
+            "failing.py": "\n1 / 0\n",
+            "calling.py": "def f():\n    return {}['k']\n",
+            "broken.py": "\n\ndef q(:\n",
+            "nulls.py": "x = 1\n\0\n",
+            "../elsewhere/elsewhere.py": "def q(:\n",
+        }
+    )
+    result = box.duct("-f", "x.py", env={"PYTHONPATH": f"{box.home}/elsewhere"})
+    assert result.code == 2, str(result)
+    assert told in result.err
+    assert result.err.startswith("duct: ")
+    assert "Traceback" not in result.err
+
+
+def test_a_file_that_vanished_has_no_line(box: Sandbox) -> None:
+    with pytest.raises(UsageError) as told:
+        load(box.path("x.py"))
+    assert str(told.value) == "x.py: it cannot be read: no such file or directory"
+
+
+def test_ctrl_c_while_a_file_is_run_goes_through(box: Sandbox) -> None:
+    box.write("x.py", "raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        load(box.path("x.py"))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("PipelineBuilder('p x')", "x.py:2: a pipeline's name has letters"),
+        (
+            "p = PipelineBuilder('p')\na = PythonStep(print,\n  name='a b')\np.add_step(a)",
+            "x.py:3: a step's name is a text",
+        ),
+        ("a = PythonStep(print)\na >> a", 'x.py:3: step "print" cannot come before itself\n'),
+        ("a = PythonStep(print)\na >> 'b'", "x.py:3: the right side of >> must be a step"),
+        (
+            "a = PythonStep(print)\n[a] >> [a]",
+            "x.py:3: a list >> a list means nothing to Python\n  write: for each in ",
+        ),
+        (
+            "p = PipelineBuilder('p')\np.add_step(PythonStep(print, name='a'))\np.add_step(PythonStep(len, name='a'))",
+            'x.py:4: two steps are called "a": x.py:3 and x.py:4; give one of them another name\n',
+        ),
+    ],
+)
+def test_what_the_package_refuses_is_a_sentence_with_its_line(box: Sandbox, text: str, told: str) -> None:
+    box.write("x.py", HEAD + text)
+    result = box.duct("-f", "x.py")
+    assert result.code == 2
+    assert result.err.startswith(f"duct: {told}")
 
 
 def test_a_file_that_is_not_there(box: Sandbox) -> None:
