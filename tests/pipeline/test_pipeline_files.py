@@ -196,6 +196,17 @@ def test_ctrl_c_while_a_file_is_run_goes_through(box: Sandbox) -> None:
             "p = PipelineBuilder('p')\np.add_step(PythonStep(print, name='a'))\np.add_step(PythonStep(len, name='a'))",
             'x.py:4: two steps are called "a": x.py:3 and x.py:4; give one of them another name\n',
         ),
+        ("PythonStep(print, retrys=3)", 'x.py:2: PythonStep has no setting "retrys"; did you mean "retries"?\n'),
+        ("ShellStep('x', name='x', taget='y')", 'x.py:2: ShellStep has no setting "taget"; did you mean "target"?\n'),
+        ("class S(BaseStep): pass\nS(zzz=1)", 'x.py:3: S has no setting "zzz"\n'),
+        (
+            "class S(BaseStep):\n  def __init__(self): pass\nPipelineBuilder('p').add_step(S())",
+            "x.py:4: S.__init__ must call super().__init__()\n",
+        ),
+        (
+            "import dataclasses\n@dataclasses.dataclass\nclass S(BaseStep):\n  x: int = 1\nPipelineBuilder('p').add_step(S())",
+            "x.py:6: S is a dataclass: write @dataclass(eq=False), and a __post_init__ that calls super().__init__()\n",
+        ),
     ],
 )
 def test_what_the_package_refuses_is_a_sentence_with_its_line(box: Sandbox, text: str, told: str) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, KeysView, Mapping, Sequence, ValuesView
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, overload
 
 from ..errors import UsageError
 from ..model import Location
+from ..text import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -88,8 +89,13 @@ class BaseStep:
         tags: str | Iterable[str] = (),
         description: str = "",
         cache: bool = True,
+        **unknown: NoReturn,
     ) -> None:
         given = locals()
+        for setting in unknown:
+            near = nearest(setting, [*_SETTINGS, "name", "target", "cache"])
+            meant = f'; did you mean "{near[0]}"?' if near else ""
+            raise TypeError(f'{type(self).__name__} has no setting "{setting}"{meant}')
         if type(self).__hash__ is None:
             raise TypeError(
                 f"{type(self).__name__} cannot be a key of a dict: write @dataclass(eq=False), or a __hash__"
@@ -163,7 +169,12 @@ def own(step: BaseStep) -> Own:
     """What the step holds for this package. TypeError where its class's `__init__` has forgotten the base's."""
     held: Own | None = vars(step).get(OWN)
     if held is None:
-        raise TypeError(f"{type(step).__name__}.__init__ must call super().__init__()")
+        name = type(step).__name__
+        if hasattr(step, "__dataclass_fields__"):
+            raise TypeError(
+                f"{name} is a dataclass: write @dataclass(eq=False), and a __post_init__ that calls super().__init__()"
+            )
+        raise TypeError(f"{name}.__init__ must call super().__init__()")
     return held
 
 
