@@ -77,6 +77,15 @@ def test_a_circle_names_the_steps() -> None:
     refused(pipeline(a, b), "steps wait for each other: .* >> .*")
 
 
+@pytest.mark.parametrize("method", ["run", "merge"])
+def test_a_method_that_cannot_even_be_asked_for(method: str) -> None:
+    def fails(_: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    kind = type("Odd", (BaseStep,), {"run": lambda _: 1, method: property(fails)})
+    refused(pipeline(kind(name="s")), rf'step "s": {method} of Odd raised ZeroDivisionError: by zero when it was asked')
+
+
 def test_a_step_cannot_come_before_itself() -> None:
     first = PythonStep(one)
     with pytest.raises(ValueError, match="before itself"):

@@ -27,6 +27,7 @@ from ..plan.select import needed
 from ..runners.command import compile_command
 from ..runners.threads import HERE
 from ..template import parse
+from ..text import escaped
 from ..workspace import Where, open_workspace
 from . import calling, identity, values
 from .calling import Recipe
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"\w[\w.+-]*")
 _OPEN = re.compile(r"[*?\[{]")
+_LONGEST_LINE = 500
+"""Letters of an exception's own words."""
 _LONGEST_FILE_NAME = 255
 """Bytes. A step's name that fits is also the name of its value's file: so it always was, and values of earlier runs are found."""
 _ONE = threading.Lock()
@@ -340,6 +343,7 @@ class PipelineBuilder:
             step.makes_value,
             held.cache,
         )
+        _check_methods(step)
         _check_arguments(step, recipe, made)
         pieces, params = _identity(step, made.params, code)
         return _replaced(made, code=pieces, params=params, body=self._body(step, made, recipe, code))
@@ -491,6 +495,17 @@ def _importable(step: BaseStep, function: Callable[..., Any]) -> tuple[str, str]
     return f"{values.program() if module == '__main__' else module}:{name}", folder
 
 
+def _check_methods(step: BaseStep) -> None:
+    """Can run and merge be had at all? A property of the user's may raise."""
+    for name in ("function", "merge"):
+        try:
+            getattr(step, name)
+        except Exception as error:
+            method = "run" if name == "function" else name
+            what = f'step "{step.name}": {method} of {type(step).__name__} raised {raised(error)} when it was asked for'
+            raise _mistake(own(step).place, what, f"write {method} as a method") from error
+
+
 def _check_arguments(step: BaseStep, recipe: Recipe, made: Step) -> None:
     """Does the function take what it will get? Only what is certain is a mistake."""
     function = step.function
@@ -556,6 +571,25 @@ def _check_arguments(step: BaseStep, recipe: Recipe, made: Step) -> None:
 def _wrong_argument(step: BaseStep, name: str, what: str, hint: str) -> PlanError:
     argument = f'argument "{name}" of {recipe_name(step.function)}'
     return _mistake(own(step).place, f'step "{step.name}": {argument} {what}', hint)
+
+
+def said(error: BaseException) -> str:
+    """What an exception says, on one line; nothing where it cannot say it."""
+    try:
+        return one_line(str(error))
+    except Exception:
+        return ""
+
+
+def one_line(text: str) -> str:
+    """The first line, harmless to a terminal, and not too long for one."""
+    return escaped(text.strip().partition("\n")[0][:_LONGEST_LINE])
+
+
+def raised(error: BaseException) -> str:
+    """The kind of an exception, and what it says."""
+    text = said(error)
+    return type(error).__name__ + (f": {text}" if text else "")
 
 
 def recipe_name(function: object) -> str:

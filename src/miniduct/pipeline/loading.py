@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..errors import DuctError, UsageError
 from ..text import escaped
 from . import values
-from .builder import PipelineBuilder
+from .builder import PipelineBuilder, one_line, raised, said
 from .objects import PACKAGE, is_local
 
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
-LONGEST = 500
-"""Letters of an exception's own words."""
 _PLACE = re.compile(r"([^\n]+\.py):([0-9]+): ")
 _LISTS = re.compile(r"unsupported operand type\(s\) for >>: '(?:list|tuple)' and '(?:list|tuple)'")
 
@@ -85,7 +83,7 @@ def _wrong(error: BaseException, path: str) -> UsageError:
         how = "imported" if unread is not None or place.imports else "called"
         facts.append(f"{how} at {within.seen_from(folder)}")
     if isinstance(error, SystemExit) and isinstance(error.code, str) and error.code.strip():
-        facts.insert(0, f"it said: {_line(error.code)}")
+        facts.insert(0, f"it said: {one_line(error.code)}")
     return UsageError(what, where=place.seen_from(folder), facts=facts, hint=hint)
 
 
@@ -93,7 +91,7 @@ def _words(
     error: BaseException, frames: list[tuple[FrameType, int]], folder: str, *, unread: bool
 ) -> tuple[str, str | None]:
     """The sentence, and the next move where one is obvious."""
-    text = _said(error)
+    text = said(error)
     if isinstance(error, SystemExit):
         code = error.code if isinstance(error.code, int) else None
         return (
@@ -103,24 +101,12 @@ def _words(
     if unread:
         if isinstance(error, OSError):
             return f"it cannot be read: {(error.strerror or text).lower()}", None
-        return f"it is no Python: {_line(getattr(error, 'msg', None) or text)}", None
+        return f"it is no Python: {one_line(getattr(error, 'msg', None) or text)}", None
     if _LISTS.fullmatch(text):
         return "a list >> a list means nothing to Python", "write: for each in the_first: each >> the_second"
     if _is_ours(error, frames):
         return text.replace(folder + os.sep, ""), None
-    return f"running it raised {type(error).__name__}{f': {text}' if text else ''}", None
-
-
-def _said(error: BaseException) -> str:
-    """What the exception says, on one line; nothing where it cannot say it."""
-    try:
-        return _line(str(error))
-    except Exception:
-        return ""
-
-
-def _line(text: object) -> str:
-    return escaped(str(text).strip().partition("\n")[0][:LONGEST])
+    return f"running it raised {raised(error)}", None
 
 
 def _is_ours(error: BaseException, frames: list[tuple[FrameType, int]]) -> bool:
