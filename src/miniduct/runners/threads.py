@@ -311,12 +311,15 @@ class ThreadRunner(PythonRunner):
     # --- the ends of attempts
 
     def _wait(self, seconds: float | None) -> bool:
-        """Where no process runs, a queue is waited for: a thread that ends then hands over to the loop at once, without the kernel's files."""
-        if self._jobs:
+        """Where no process is waited for, a queue is: a thread that ends then hands over to the loop at once, without the kernel's files."""
+        if self._jobs or self._closed:  # closed: the ends of worker processes are waited for
             self._polling = True
             woken = super()._wait(seconds if self._over.empty() else 0.0)
             self._polling = False
-            return woken or not self._over.empty()
+            while not self._over.empty():
+                self._heed(self._over.get())
+                woken = True
+            return woken
         try:
             self._heed(self._over.get(timeout=seconds))
         except queue.Empty:

@@ -17,6 +17,7 @@ import pytest
 from miniduct.runners.base import Done, Invocation, Task
 from miniduct.runners.processes import end_leftovers
 from miniduct.runners.python import INLINE, PythonRunner
+from miniduct.runners.threads import ThreadRunner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -533,6 +534,23 @@ def test_closing_leaves_no_process(runner: PythonRunner) -> None:
     assert gone(idle)
     assert os.path.exists("ended")
     assert not any(name.startswith(".slot") for name in os.listdir("logs"))
+
+
+@pytest.mark.parametrize("way", ["pidfd", "threads"])
+def test_where_threads_are_waited_for_too_closing_waits_no_longer_than_the_workers_live(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("miniduct.runners.python.LAST_WORDS", 15.0)
+    if way == "threads":
+        monkeypatch.delattr(os, "pidfd_open")
+    runner = ThreadRunner("logs")
+    module("")
+    process = worker(runner)
+    began = time.monotonic()
+    runner.close()
+    assert time.monotonic() - began < 15.0
+    assert gone(process)
 
 
 def test_a_worker_that_dies_idle_is_replaced(runner: PythonRunner) -> None:
