@@ -18,6 +18,11 @@ import pytest
 from miniduct import PipelineBuilder, PipelineError, PythonStep
 from miniduct.errors import UsageError
 
+
+from miniduct.model import Work
+from miniduct.runners.base import Task
+from miniduct.runners.threads import ThreadRunner
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -236,3 +241,50 @@ def test_a_callback_cannot_execute_a_pipeline(way: str, caplog: pytest.LogCaptur
 
 def one() -> int:
     return 1
+
+
+def short(work: Work) -> None:  # noqa: ARG001
+    until = time.monotonic() + 0.0002
+    while time.monotonic() < until:
+        pass
+
+
+def calling(attempt: int, **settings: Any) -> Task:
+    return Task(attempt, [], f"logs/{attempt}.log", body=short, work=Work([], [], {}), **settings)
+
+
+def own_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "miniduct"]
+
+
+def test_whenever_a_call_is_asked_to_end_its_end_is_told_before_the_grace_is_over() -> None:
+    runner = ThreadRunner("logs", slots=4, grace=100)
+    for number in range(400):
+        first = 4 * number
+        waiting = {*range(first, first + 4)}
+        for attempt in waiting:
+            runner.submit(calling(attempt))
+        time.sleep(number % 20 * 0.0001)
+        for attempt in [*waiting]:
+            runner.kill(attempt)
+        until = time.monotonic() + 20
+        while waiting and time.monotonic() < until:
+            waiting -= {event.attempt for event in runner.events(1)}
+        assert not waiting
+    runner.close()
+    for thread in own_threads():
+        thread.join(20)
+    assert not own_threads()
+
+
+def test_a_thread_whose_call_ended_while_it_was_given_up_ends_with_the_runner() -> None:
+    runner = ThreadRunner("logs", slots=1)
+    runner.submit(calling(1))
+    until = time.monotonic() + 20
+    while runner._over.empty() and time.monotonic() < until:
+        time.sleep(0.001)
+    runner.kill(1)  # its end is not heard of yet
+    runner.close()
+    for thread in own_threads():
+        thread.join(20)
+    assert not own_threads()

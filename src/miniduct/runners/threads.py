@@ -8,7 +8,6 @@ Where it has none, for it was to be given up only by Ctrl-C, no other attempt of
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import io
 import os
@@ -51,6 +50,7 @@ class _Stopped(BaseException):
 class _Attempt:
     __slots__ = (
         "asked",
+        "calling",
         "deadline",
         "give_up_at",
         "left",
@@ -74,6 +74,8 @@ class _Attempt:
         self.deadline = None if task.timeout is None else self.started + task.timeout
         self.give_up_at: float | None = None
         self.asked = False
+        self.calling = False
+        """Is its thread between `begin` and `settle`, where an exception may be raised in it?"""
         self.over = False
         self.lock = threading.Lock()
         self.thread: _Thread | None = None
@@ -92,6 +94,28 @@ class _Attempt:
                 while data:
                     data = data[os.write(self.output.fd, data) :]
 
+    def begin(self) -> bool:
+        """Called by its thread before the call; False where it was asked to end before."""
+        with self.lock:
+            self.calling = not self.asked
+            return self.calling
+
+    def ask(self) -> None:
+        """Raise an exception in its thread, as soon as that runs Python code again; nothing where the call has ended, or has yet to begin."""
+        with self.lock:
+            if self.over or self.asked:
+                return
+            self.asked = True
+            if self.calling and self.thread is not None:
+                _raise_in(self.thread, _Stopped)
+
+    def settle(self) -> None:
+        """Called by its thread after the call: when this has returned, no exception is on its way to the thread any more."""
+        with self.lock:
+            self.calling = False
+            if self.asked and self.thread is not None:
+                _raise_in(self.thread, None)
+
     def linger(self) -> None:
         """It is given up."""
         with self.lock:
@@ -104,6 +128,12 @@ class _Attempt:
         with self.lock:
             self.left = True
             _LINGERING.difference_update(self.lingering)
+
+
+def _raise_in(thread: threading.Thread, kind: type[BaseException] | None) -> None:
+    """None: what was to be raised there, and was not yet, is forgotten."""
+    asked = None if kind is None else ctypes.py_object(kind)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), asked)
 
 
 _guarded = False
@@ -135,7 +165,7 @@ def _refuse_to_move(event: str, args: tuple[Any, ...]) -> None:  # noqa: ARG001
 
 
 class _Thread(threading.Thread):
-    """Works on one attempt after another."""
+    """Works on one attempt after another, until it is given None. Between two of them no exception can come to it from outside."""
 
     def __init__(self, runner: ThreadRunner) -> None:
         super().__init__(daemon=True, name="miniduct")
@@ -143,29 +173,23 @@ class _Thread(threading.Thread):
         self._runner = runner
 
     def run(self) -> None:
-        with contextlib.suppress(_Stopped):
-            while (attempt := self.queue.get()) is not None:
-                try:
-                    self._work(attempt)
-                finally:
-                    attempt.leave()
-                if attempt.asked:  # an exception may still be on its way to this thread
-                    return
+        while (attempt := self.queue.get()) is not None:
+            try:
+                self._work(attempt)
+            finally:
+                attempt.leave()
 
     def _work(self, attempt: _Attempt) -> None:
-        HERE.attempt = attempt
         error: BaseException | None = None
         try:
-            task = attempt.task
-            assert task.body is not None
-            assert task.work is not None
-            made = task.body(_apart(attempt, task.work) if attempt.deadline is not None else task.work) or {}
-            paths = dict(attempt.moves)
-            attempt.made = {paths.get(place, place): fingerprint for place, fingerprint in made.items()}
-        except BaseException as raised:  # whatever it is ends here: it is told to the loop
-            error = raised
-        finally:
-            HERE.attempt = None
+            error = self._call(attempt) if attempt.begin() else _Stopped()
+            attempt.settle()
+        except (
+            BaseException
+        ) as late:  # it was asked to end, and the call had not begun or had just ended: an attempt is asked once
+            error = late
+            attempt.settle()
+        HERE.attempt = None
         with attempt.lock:
             if attempt.over:
                 for place, _ in attempt.moves:
@@ -177,6 +201,21 @@ class _Thread(threading.Thread):
                 except OSError as problem:
                     error = problem
         self._runner.ended(attempt, error)
+
+    @staticmethod
+    def _call(attempt: _Attempt) -> BaseException | None:
+        """What the call raised."""
+        HERE.attempt = attempt
+        try:
+            task = attempt.task
+            assert task.body is not None
+            assert task.work is not None
+            made = task.body(_apart(attempt, task.work) if attempt.deadline is not None else task.work) or {}
+            paths = dict(attempt.moves)
+            attempt.made = {paths.get(place, place): fingerprint for place, fingerprint in made.items()}
+        except BaseException as raised:  # whatever it is ends here: it is told to the loop
+            return raised
+        return None
 
 
 def _apart(attempt: _Attempt, work: Work) -> Work:
@@ -287,10 +326,10 @@ class ThreadRunner(PythonRunner):
         if found is None:
             super().kill(attempt, hard=hard)
             return
-        self._ask(found)
         if hard:
             self._give_up(found)
         elif found.give_up_at is None:
+            found.ask()
             found.give_up_at = time.monotonic() + self._grace
             self._alarms += 1
 
@@ -331,8 +370,7 @@ class ThreadRunner(PythonRunner):
             return
         attempt, error = said
         if not attempt.over and attempt.thread is not None:
-            if not attempt.asked:
-                self._spare.append(attempt.thread)
+            self._spare.append(attempt.thread)
             self._finish(attempt, error)
 
     def _finish(self, attempt: _Attempt, error: BaseException | None) -> None:
@@ -340,8 +378,10 @@ class ThreadRunner(PythonRunner):
         self._close(attempt, code, words, raised)
 
     def _give_up(self, attempt: _Attempt, *, timed_out: bool = False) -> None:
-        attempt.asked = True
+        attempt.ask()
         attempt.linger()
+        if attempt.thread is not None:
+            attempt.thread.queue.put(None)  # it ends after this attempt, whenever that is
         self._close(attempt, GIVEN_UP, None, (), timed_out=timed_out)
 
     def _close(
@@ -365,15 +405,6 @@ class ThreadRunner(PythonRunner):
             Done(task.attempt, code, seconds, size, timed_out=timed_out, error=words, made=made, raised=raised)
         )
 
-    def _ask(self, attempt: _Attempt) -> None:
-        """Raise an exception in the attempt's thread, as soon as it runs Python code again."""
-        with attempt.lock:
-            if attempt.over or attempt.asked or attempt.thread is None or attempt.thread.ident is None:
-                return
-            attempt.asked = True
-            ident = ctypes.c_ulong(attempt.thread.ident)
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(_Stopped))
-
     def _seconds(self, until: float | None) -> float | None:
         if self._alarms:
             for attempt in self._attempts.values():
@@ -387,7 +418,6 @@ class ThreadRunner(PythonRunner):
         now = time.monotonic()
         for attempt in list(self._attempts.values()):
             if attempt.deadline is not None and attempt.deadline <= now:
-                self._ask(attempt)
                 self._give_up(attempt, timed_out=True)
             elif attempt.give_up_at is not None and attempt.give_up_at <= now:
                 self._give_up(attempt)
@@ -397,10 +427,10 @@ class ThreadRunner(PythonRunner):
         if self._closed:
             return
         for attempt in list(self._attempts.values()):
-            self._ask(attempt)
             self._give_up(attempt)
         for thread in self._spare:
             thread.queue.put(None)
+        self._spare.clear()
         if sys.stdout is self._streams[0]:
             sys.stdout = self._streams[0].original
         if sys.stderr is self._streams[1]:
