@@ -460,3 +460,50 @@ def test_arguments_after_a_star_are_given_by_name() -> None:
     assert pipeline(first, second, scaled, file).execute()[scaled].value == 20
     with open("sum.txt") as found:
         assert found.read() == "(1, 1)"
+
+
+def put(path: str) -> None:
+    with open(path, "x") as file:
+        file.write(os.path.basename(path))
+
+
+@pytest.mark.parametrize("settings", [{}, {"timeout": 60}], ids=["plain", "with a timeout"])
+@pytest.mark.parametrize(
+    ("targets", "names"),
+    [
+        (["out/*.x", "out/*.y"], ["a.x", "b.y"]),
+        (["out/*.x", "out/index"], ["a.x", ""]),
+        (["out/index", "out/*.x"], ["", "a.x"]),
+        (["*.x"], ["a.x"]),
+        (["*.x", "out/deep/index", "out/*.x"], ["a.x", "", "b.x"]),
+        (["out/*.x", "out/deep/*.x"], ["a.x", "b.x"]),
+        (["out/a", "other/b", "out/deep/c"], ["", "", ""]),
+        (["../beside/a", "out/*.x"], ["", "a.x"]),
+    ],
+)
+def test_targets_of_all_shapes_are_made(
+    targets: list[str], names: list[str], settings: dict[str, Any], tmp_path: pathlib.Path
+) -> None:
+    def make(targets: list[str]) -> None:
+        for target, name in zip(targets, names):
+            put(os.path.join(target, name) if name else target)
+
+    (tmp_path / "project").mkdir()
+    made = pipeline(PythonStep(make, targets=targets, **settings), root="project")
+    for _ in range(2):
+        assert made.execute(force=True)["make"].status == "done"
+        for target, name in zip(targets, names):
+            assert (tmp_path / "project" / os.path.dirname(target) / (name or os.path.basename(target))).is_file()
+        left = [each for each, _, _ in os.walk(".") if ".attempt" in each]
+        assert not left
+
+
+def test_a_folder_is_made_in_time(tmp_path: pathlib.Path) -> None:
+    def make(targets: list[str]) -> None:
+        os.makedirs(f"{targets[0]}/deep")
+        put(f"{targets[0]}/deep/a")
+        put(targets[1])
+
+    made = pipeline(PythonStep(make, targets=["out/", "index"], timeout=60))
+    assert [made.execute(force=True)["make"].status for _ in range(2)] == ["done", "done"]
+    assert (tmp_path / "out/deep/a").is_file()

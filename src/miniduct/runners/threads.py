@@ -52,6 +52,7 @@ class _Attempt:
         "asked",
         "calling",
         "deadline",
+        "folders",
         "give_up_at",
         "left",
         "lingering",
@@ -82,6 +83,8 @@ class _Attempt:
         self.made: Mapping[str, bytes] = {}
         self.moves: list[tuple[str, str]] = []
         """Where the targets are written, and where they belong; only where the attempt may be given up in its midst."""
+        self.folders: list[tuple[str, str]] = []
+        """The folders that this is in, and those that their content belongs into."""
         self.lingering: set[str] = set()
         """What it may yet write to, once it was given up."""
         self.left = False
@@ -191,16 +194,17 @@ class _Thread(threading.Thread):
             attempt.settle()
         HERE.attempt = None
         with attempt.lock:
-            if attempt.over:
-                for place, _ in attempt.moves:
-                    shutil.rmtree(os.path.dirname(place), ignore_errors=True)
-                return
-            if error is None:
+            over = attempt.over
+            if not over and error is None:
                 try:
-                    _put(attempt.moves)
+                    for folder, place in attempt.folders:
+                        _merge(folder, place)
                 except OSError as problem:
                     error = problem
-        self._runner.ended(attempt, error)
+        for folder, _ in attempt.folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        if not over:
+            self._runner.ended(attempt, error)
 
     @staticmethod
     def _call(attempt: _Attempt) -> BaseException | None:
@@ -219,32 +223,53 @@ class _Thread(threading.Thread):
 
 
 def _apart(attempt: _Attempt, work: Work) -> Work:
-    """The work with targets in folders of this attempt only."""
+    """The work with targets in folders of this attempt only, where they lie to each other as before: one may be in the folder of another."""
+    tops = _tops({_parent(path) for paths in work.targets for path in paths})
+    for number, top in enumerate(tops):
+        attempt.folders.append((f"{top}/.attempt-{attempt.task.attempt}-{number}", top))
     targets = []
     for paths in work.targets:
         places = []
         for path in paths:
-            folder = f"{os.path.dirname(path) or '.'}/.attempt-{attempt.task.attempt}-{len(attempt.moves)}"
-            os.makedirs(folder, exist_ok=True)
-            place = f"{folder}/{os.path.basename(path)}"
-            if os.path.isdir(path):
-                os.makedirs(place, exist_ok=True)
+            folder, top = next(each for each in attempt.folders if _is_in(_parent(path), each[1]))
+            place = f"{folder}/{path if top == '.' else path[len(top) + 1 :]}"
+            os.makedirs(place if os.path.isdir(path) else _parent(place), exist_ok=True)
             attempt.moves.append((place, path))
             places.append(place)
         targets.append(places)
     return work._replace(targets=targets)
 
 
+def _parent(path: str) -> str:
+    return os.path.dirname(path.rstrip("/")) or "."
+
+
+def _is_in(folder: str, top: str) -> bool:
+    return folder == top or folder.startswith(f"{top}/") or (top == "." and not folder.startswith(("/", "..")))
+
+
+def _tops(folders: set[str]) -> list[str]:
+    """Those that are in no other one."""
+    tops: list[str] = []
+    for folder in sorted(folders, key=lambda each: (each != ".", len(each))):
+        if not any(_is_in(folder, top) for top in tops):
+            tops.append(folder)
+    return tops
+
+
+def _merge(source: str, into: str) -> None:
+    """Move what is in the one folder into the other. A folder that both have is not replaced: others may use it. OSError."""
+    for name in os.listdir(source):
+        here, there = f"{source}/{name}", f"{into}/{name}"
+        if all(os.path.isdir(each) and not os.path.islink(each) for each in (here, there)):
+            _merge(here, there)
+        else:
+            os.replace(here, there)
+
+
 def _places(task: Task) -> set[str]:
     """The absolute paths that the call is given for its targets."""
     return {os.path.abspath(path) for paths in (task.work.targets if task.work else ()) for path in paths}
-
-
-def _put(moves: list[tuple[str, str]]) -> None:
-    for place, path in moves:
-        if os.path.lexists(place):
-            os.replace(place, path)
-        shutil.rmtree(os.path.dirname(place), ignore_errors=True)
 
 
 class _Stream(io.TextIOBase):
