@@ -162,6 +162,52 @@ def test_a_worker_process_may_change_its_folder() -> None:
     assert results["getcwd"].value == os.getcwd()
 
 
+def code_of(child: int) -> int:
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def fork_and_return() -> tuple[int, bool]:
+    child = os.fork()
+    if child == 0:
+        print("child")
+        return 0, False
+    code = code_of(child)
+    return code, any("fork_and_return" in files for _, _, files in os.walk(".duct"))
+
+
+def fork_and_exit() -> int:
+    child = os.fork()
+    if child == 0:
+        sys.exit(3)
+    return code_of(child)
+
+
+def fork_and_raise() -> int:
+    child = os.fork()
+    if child == 0:
+        raise ValueError("in the child")
+    return code_of(child)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("workers", ["threads", "processes"])
+def test_a_forked_child_that_comes_back_from_a_step_is_not_the_engine(workers: str, tmp_path: pathlib.Path) -> None:
+    functions = [fork_and_return, fork_and_exit, fork_and_raise]
+    results = pipeline(*functions, workers=workers).execute(jobs=1)
+    assert results["fork_and_return"].value == (0, False)
+    assert results["fork_and_exit"].value == 3
+    assert results["fork_and_raise"].value == 1
+    assert (tmp_path / str(results["fork_and_return"].log)).read_text() == "child\n"
+    assert "ValueError: in the child" in (tmp_path / str(results["fork_and_raise"].log)).read_text()
+
+
 def test_a_call_that_was_given_up_by_interrupts_keeps_the_next_one_waiting() -> None:
     gate, over, calls = threading.Event(), threading.Event(), []
 

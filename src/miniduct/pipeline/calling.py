@@ -131,7 +131,12 @@ def perform(
             raise DuctError(
                 'there is no file for its argument "input"', hint='what may be no file is a list: take "inputs"'
             )
+    process = os.getpid()
     result = function(*args, **named)
+    if (
+        os.getpid() != process
+    ):  # a child that the function forked, and that came back from it: the value is the other one's
+        return {}
     if inspect.iscoroutine(result):
         result.close()
         raise TypeError("it is an async function: what it does was not begun")

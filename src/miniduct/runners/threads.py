@@ -8,6 +8,7 @@ Where it has none, for it was to be given up only by Ctrl-C, no other attempt of
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import io
 import os
@@ -91,7 +92,8 @@ class _Attempt:
         """Has the thread done with it?"""
 
     def write(self, text: str) -> None:
-        with self.lock:
+        # In a forked process the lock may be held by a thread that is not there.
+        with self.lock if os.getpid() == self.process else contextlib.nullcontext():
             if not self.over:
                 data = text.encode("utf-8", "backslashreplace")
                 while data:
@@ -186,11 +188,12 @@ class _Thread(threading.Thread):
         error: BaseException | None = None
         try:
             error = self._call(attempt) if attempt.begin() else _Stopped()
+            _end_child(attempt, error)
             attempt.settle()
-        except (
-            BaseException
-        ) as late:  # it was asked to end, and the call had not begun or had just ended: an attempt is asked once
+        except BaseException as late:
+            # It was asked to end when the call had yet to begin, or was just over. That happens once at most.
             error = late
+            _end_child(attempt, error)
             attempt.settle()
         HERE.attempt = None
         with attempt.lock:
@@ -220,6 +223,24 @@ class _Thread(threading.Thread):
         except BaseException as raised:  # whatever it is ends here: it is told to the loop
             return raised
         return None
+
+
+def _end_child(attempt: _Attempt, error: BaseException | None) -> None:
+    """End this process where it is one that the call forked, and that came back from it: the engine goes on in the other one.
+
+    The streams of the process itself are not flushed: what they hold back is a copy of what the other one will write.
+    """
+    if os.getpid() == attempt.process:
+        return
+    code = 1
+    try:
+        code = 0 if error is None else _judged(error, attempt)[0]
+        if isinstance(error, SystemExit) and isinstance(error.code, int):
+            code = error.code & 0xFF
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()  # the call may have put others there
+    finally:
+        os._exit(code)
 
 
 def _apart(attempt: _Attempt, work: Work) -> Work:
