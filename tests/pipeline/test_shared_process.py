@@ -17,8 +17,6 @@ import pytest
 
 from miniduct import PipelineBuilder, PipelineError, PythonStep
 from miniduct.errors import UsageError
-
-
 from miniduct.model import Work
 from miniduct.runners.base import Task
 from miniduct.runners.threads import ThreadRunner

@@ -133,9 +133,7 @@ def perform(
             )
     process = os.getpid()
     result = function(*args, **named)
-    if (
-        os.getpid() != process
-    ):  # a child that the function forked, and that came back from it: the value is the other one's
+    if os.getpid() != process:  # a forked child that came back from the function: the value is the other one's to write
         return {}
     if inspect.iscoroutine(result):
         result.close()
