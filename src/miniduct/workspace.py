@@ -240,6 +240,8 @@ class Workspace:
             self.dirty = set(range(plan.jobs))
             return
         header = snapshot.header
+        if not self._files:  # a pipeline that its own program executes: a watch is told of its files by who loaded them
+            self._files = [(path, stamp) for path, stamp in header["files"]]
         old = Plan.load(self.project.steps, snapshot.plan(), snapshot.names)
         columns = Columns(*snapshot.stamps(), bytearray(snapshot.fps()))
         snapshot.close()
@@ -262,7 +264,9 @@ class Workspace:
                 self.dirty = set(_unpack(header["dirty"]))
                 self._counted = header["default_jobs"]
                 self._note_definitions(header)
-                self._as_saved = self._checked.outcome == SAME and not self.dirty
+                files = [path for path, _ in (*self._files, *self._code)]
+                known = files == [path for path, _ in header["files"]]
+                self._as_saved = self._checked.outcome == SAME and not self.dirty and known
                 return
         dirty = set(_unpack(header["dirty"]))
         self._replan(old, columns, changed, dirty, None if same else header["steps"])

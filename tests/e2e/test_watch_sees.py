@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -247,6 +248,34 @@ def test_a_pipeline_that_writes_while_it_is_loaded_is_not_loaded_without_end(
     time.sleep(3)
     assert box.read("load.log").count("x") - before <= 3
     assert watch.text.count("never closed") == 1
+
+
+def test_modules_of_a_pipeline_that_its_own_program_has_executed(
+    box: Sandbox, watching: Callable[..., Watching]
+) -> None:
+    box.write("helper.py", "def text(): return 'one'\n")
+    box.write("pipeline.py", EXECUTED)
+    program = [sys.executable, box.path("pipeline.py")]
+    subprocess.run(program, cwd=box.root, check=True, env=box.env)
+    watching("-f", "pipeline.py")
+    box.write("helper.py", "def text(): return 'two'\n")
+    holds(box, "two", "out.txt")
+    subprocess.run(program, cwd=box.root, check=True, env=box.env)
+    box.write("helper.py", "def text(): return 'three'\n")
+    holds(box, "three", "out.txt")
+
+
+EXECUTED = """
+import helper
+from miniduct import PipelineBuilder, PythonStep
+def write(target):
+    with open(target, "w") as file:
+        file.write(helper.text())
+pipeline = PipelineBuilder("executed")
+pipeline.add_step(PythonStep(write, target="out.txt"))
+if __name__ == "__main__":
+    pipeline.execute()
+"""
 
 
 LOADED = """

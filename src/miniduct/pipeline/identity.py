@@ -14,6 +14,7 @@ import struct
 import sys
 import time
 import types
+from importlib.machinery import SourceFileLoader
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blake3 import blake3
@@ -303,6 +304,8 @@ def _was_edited(module: types.ModuleType, sources: Sources) -> bool:
     written or found right when it was loaded (PEP 552); where there is none, its functions do.
     """
     file, spec = getattr(module, "__file__", None) or "", getattr(module, "__spec__", None)
+    if type(getattr(spec, "loader", None)) is not SourceFileLoader:
+        return False  # other loaders have ways of their own; ours always takes the file of the moment
     try:
         now = os.stat(file)
     except OSError:
