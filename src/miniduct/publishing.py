@@ -266,6 +266,10 @@ class Publisher:
         return [Made(key, at, stamp) for key, at, stamp in stamped if stamp is not None]
 
     def _not_made(self, missing: Sequence[Target]) -> NotMadeError:
+        if missing[0].text.startswith(VALUES):
+            return NotMadeError(
+                "ended without returning a value", ["sys.exit() ends a function, and nothing is returned"]
+            )
         facts = []
         for target in missing[:5]:
             name = _called(target)

@@ -41,6 +41,10 @@ def plus_one(number: int) -> int:
     return number + 1
 
 
+def leaves() -> int:
+    sys.exit(0)
+
+
 def refused(builder: PipelineBuilder, match: str, error: type[Exception] = PlanError) -> None:
     with pytest.raises(error, match=match):
         builder.execute()
@@ -75,6 +79,13 @@ def test_a_circle_names_the_steps() -> None:
     a, b = PythonStep(plus_one, name="a"), PythonStep(plus_one, name="b")
     a >> b >> a
     refused(pipeline(a, b), "steps wait for each other: .* >> .*")
+
+
+@pytest.mark.parametrize("workers", ["threads", "processes"])
+def test_a_function_that_ends_without_a_value(workers: str) -> None:
+    found = pipeline(PythonStep(leaves), workers=workers).execute(raise_on_error=False)["leaves"]
+    assert found.status == "failed"
+    assert (found.error or "").partition("\n")[0] == "ended without returning a value"
 
 
 @pytest.mark.parametrize("method", ["run", "merge"])
