@@ -88,6 +88,36 @@ def test_a_function_that_ends_without_a_value(workers: str) -> None:
     assert (found.error or "").partition("\n")[0] == "ended without returning a value"
 
 
+def test_a_current_folder_that_was_removed(tmp_path: pathlib.Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    os.chdir(gone)
+    gone.rmdir()
+    try:
+        refused(pipeline(PythonStep(one)), "the current folder does not exist any more", UsageError)
+    finally:
+        os.chdir(tmp_path)
+
+
+def test_a_current_folder_that_a_step_removes_leaves_the_results(tmp_path: pathlib.Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    os.chdir(gone)
+    try:
+        builder = pipeline(PythonStep(gone.rmdir, name="removes"), root=tmp_path / "root")
+        assert builder.execute()["removes"].status == "done"
+        os.chdir(tmp_path)
+        assert builder.execute()["removes"].status == "up to date"
+        assert os.getcwd() == str(tmp_path)
+    finally:
+        os.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("root", ["\0", "a\0b"])
+def test_a_root_that_no_folder_can_have(root: str) -> None:
+    refused(pipeline(PythonStep(one), root=root), "cannot work in the root .*: embedded null byte", UsageError)
+
+
 @pytest.mark.parametrize("method", ["run", "merge"])
 def test_a_method_that_cannot_even_be_asked_for(method: str) -> None:
     def fails(_: object) -> None:

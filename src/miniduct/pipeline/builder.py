@@ -12,7 +12,7 @@ import re
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
@@ -63,9 +63,14 @@ _runs_in: int | None = None
 
 
 def _here() -> str:
-    """The current folder, also while a run of another thread has left it."""
+    """The current folder, also while a run of another thread has left it. UsageError where it was removed."""
     with _WHERE:
-        return _left or os.getcwd()
+        if _left is not None:
+            return _left
+        try:
+            return os.getcwd()
+        except OSError:
+            raise UsageError("the current folder does not exist any more", hint="go to another one") from None
 
 
 def _leave() -> None:
@@ -82,6 +87,12 @@ def _return() -> None:
         if _left is not None:
             os.chdir(_left)
         _left = None
+
+
+        there, _left = _left, None
+        if there is not None:
+            with suppress(OSError):  # a step has removed it: there is nowhere to return to, and the run has its results
+                os.chdir(there)
 
 
 class PipelineBuilder:
@@ -231,10 +242,11 @@ class PipelineBuilder:
         root = os.path.abspath(os.path.join(here, self._root or ""))
         try:
             os.makedirs(root, exist_ok=True)
-        except OSError as error:
-            why = "it is no folder" if os.path.exists(root) else (error.strerror or str(error)).lower()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            why = "it is no folder" if os.path.exists(root) else why.lower()
             raise UsageError(
-                f'cannot work in the root "{self._root}": {why}', where=f'pipeline "{self._name}"'
+                f'cannot work in the root "{escaped(self._root or "")}": {why}', where=f'pipeline "{self._name}"'
             ) from None
         return root
 
@@ -251,7 +263,7 @@ class PipelineBuilder:
         callbacks = on_event if isinstance(on_event, (list, tuple)) else [on_event]
         if not all(map(callable, callbacks)):
             raise UsageError(f"on_event takes a callable, or a list of them, not {on_event!r}", where=where)
-        self.folder(os.getcwd())
+        self.folder(_here())
 
     def _results(self, space: Workspace, teller: Teller, builder: engine.Builder) -> Results:
         plan, contents = space.plan, space.contents
