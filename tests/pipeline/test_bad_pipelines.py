@@ -548,3 +548,57 @@ def test_a_folder_is_made_in_time(tmp_path: pathlib.Path) -> None:
     made = pipeline(PythonStep(make, targets=["out/", "index"], timeout=60))
     assert [made.execute(force=True)["make"].status for _ in range(2)] == ["done", "done"]
     assert (tmp_path / "out/deep/a").is_file()
+
+
+class NoText(Exception):
+    def __str__(self) -> str:
+        print("asked for its text")
+        raise SystemExit(3)
+
+
+class NoTextInterrupted(Exception):
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+
+class NoNotes(Exception):
+    @property
+    def __notes__(self) -> list[str]:
+        raise SystemExit(3)
+
+
+class NoAttributes(Exception):
+    def __getattribute__(self, name: str) -> Any:
+        raise SystemExit(3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (NoText, "raised NoText"),
+        (NoTextInterrupted, "raised NoTextInterrupted"),
+        (NoNotes, "raised NoNotes: text"),
+        (NoAttributes, "raised NoAttributes: text"),
+    ],
+)
+def test_an_exception_that_cannot_be_told_fails_its_step_only(
+    kind: type[Exception], words: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def raises() -> None:
+        raise kind("text")
+
+    results = pipeline(PythonStep(raises), PythonStep(one)).execute(raise_on_error=False, keep_going=True)
+    assert (results["raises"].status, results["raises"].error) == ("failed", words)
+    assert results["one"].value == 1
+    log = (tmp_path / str(results["raises"].log)).read_text()
+    assert "in raises" in log
+    assert kind.__name__ in log
+    assert capsys.readouterr().out == ""
+
+
+def test_a_step_with_a_timeout_may_end_by_exit() -> None:
+    def make(target: str) -> None:
+        put(target)
+        sys.exit(0)
+
+    assert pipeline(PythonStep(make, target="x", timeout=60)).execute()["make"].status == "done"

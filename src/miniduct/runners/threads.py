@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import DuctError
 from ..text import escaped
@@ -28,16 +28,22 @@ from .shell import NOT_STARTED
 from .worker import class_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from ..model import Work
     from .base import RunnerEvent, Task
     from .output import Output
 
+Answer = TypeVar("Answer")
+
 LONGEST_ERROR = 500
 ASKED, GIVEN_UP = -15, -9
 """Exit codes of attempts that ended because they were asked to, and that did not."""
+Judged = tuple[int, "str | None", tuple[str, ...]]
+"""How a call ended: the exit code, the words for it, the names of what it raised."""
+GOOD: Judged = (0, None, ())
+STOPPED: Judged = (ASKED, None, ())
 HERE = threading.local()
 """`attempt`: what this thread works on."""
 _LINGERING: set[str] = set()
@@ -186,28 +192,32 @@ class _Thread(threading.Thread):
 
     def _work(self, attempt: _Attempt) -> None:
         error: BaseException | None = None
+        judged = STOPPED
         try:
-            error = self._call(attempt) if attempt.begin() else _Stopped()
-            _end_child(attempt, error)
+            if attempt.begin():
+                error = self._call(attempt)
+                judged = _judged(error, attempt)
+            _end_child(attempt, error, judged)
             attempt.settle()
         except BaseException as late:
             # It was asked to end when the call had yet to begin, or was just over. That happens once at most.
-            error = late
-            _end_child(attempt, error)
+            judged = _judged(late, attempt)
+            _end_child(attempt, late, judged)
             attempt.settle()
         HERE.attempt = None
+        problem: OSError | None = None
         with attempt.lock:
             over = attempt.over
-            if not over and error is None:
+            if not over and judged[0] == 0:
                 try:
                     for folder, place in attempt.folders:
                         _merge(folder, place)
-                except OSError as problem:
-                    error = problem
+                except OSError as found:
+                    problem = found
         for folder, _ in attempt.folders:
             shutil.rmtree(folder, ignore_errors=True)
         if not over:
-            self._runner.ended(attempt, error)
+            self._runner.ended(attempt, judged if problem is None else _judged(problem, attempt))
 
     @staticmethod
     def _call(attempt: _Attempt) -> BaseException | None:
@@ -225,7 +235,7 @@ class _Thread(threading.Thread):
         return None
 
 
-def _end_child(attempt: _Attempt, error: BaseException | None) -> None:
+def _end_child(attempt: _Attempt, error: BaseException | None, judged: Judged) -> None:
     """End this process where it is one that the call forked, and that came back from it: the engine goes on in the other one.
 
     The streams of the process itself are not flushed: what they hold back is a copy of what the other one will write.
@@ -234,7 +244,7 @@ def _end_child(attempt: _Attempt, error: BaseException | None) -> None:
         return
     code = 1
     try:
-        code = 0 if error is None else _judged(error, attempt)[0]
+        code = judged[0] & 0xFF
         if isinstance(error, SystemExit) and isinstance(error.code, int):
             code = error.code & 0xFF
         for stream in (sys.stdout, sys.stderr):
@@ -321,8 +331,8 @@ class ThreadRunner(PythonRunner):
         super().__init__(logs, slots=slots, grace=grace)
         self._attempts: dict[int, _Attempt] = {}
         self._spare: list[_Thread] = []
-        self._over: queue.SimpleQueue[tuple[_Attempt, BaseException | None] | None] = queue.SimpleQueue()
-        """The attempts that ended, with what their calls raised; None for a call of `wake`."""
+        self._over: queue.SimpleQueue[tuple[_Attempt, Judged] | None] = queue.SimpleQueue()
+        """The attempts that ended, with how; None for a call of `wake`."""
         self._polling = False
         """Are processes waited for, which do not speak through that queue?"""
         self._streams = (_Stream(sys.stdout), _Stream(sys.stderr))
@@ -353,15 +363,15 @@ class ThreadRunner(PythonRunner):
             self._alarms += 1
         thread.queue.put(attempt)
 
-    def ended(self, attempt: _Attempt, error: BaseException | None) -> None:
+    def ended(self, attempt: _Attempt, judged: Judged) -> None:
         """Called by the thread."""
-        self._say((attempt, error))
+        self._say((attempt, judged))
 
     def wake(self) -> None:
         """Make a waiting `events` return early; from any thread, and from a signal handler."""
         self._say(None)
 
-    def _say(self, said: tuple[_Attempt, BaseException | None] | None) -> None:
+    def _say(self, said: tuple[_Attempt, Judged] | None) -> None:
         self._over.put(said)
         if self._polling:
             super().wake()
@@ -411,17 +421,13 @@ class ThreadRunner(PythonRunner):
             return False
         return True
 
-    def _heed(self, said: tuple[_Attempt, BaseException | None] | None) -> None:
+    def _heed(self, said: tuple[_Attempt, Judged] | None) -> None:
         if said is None:
             return
-        attempt, error = said
+        attempt, judged = said
         if not attempt.over and attempt.thread is not None:
             self._spare.append(attempt.thread)
-            self._finish(attempt, error)
-
-    def _finish(self, attempt: _Attempt, error: BaseException | None) -> None:
-        code, words, raised = (0, None, ()) if error is None else _judged(error, attempt)
-        self._close(attempt, code, words, raised)
+            self._close(attempt, *judged)
 
     def _give_up(self, attempt: _Attempt, *, timed_out: bool = False) -> None:
         attempt.ask()
@@ -484,21 +490,37 @@ class ThreadRunner(PythonRunner):
         super().close()
 
 
-def _judged(error: BaseException, attempt: _Attempt) -> tuple[int, str | None, tuple[str, ...]]:
-    """Exit code, words and names for what a call raised; its traceback goes to the log."""
-    if isinstance(error, _Stopped):
-        return ASKED, None, ()
-    if isinstance(error, DuctError):
-        return 1, str(error), ()
-    if isinstance(error, SystemExit) and error.code in (None, 0):
-        return 0, None, ()
-    attempt.write("".join(traceback.format_exception(type(error), error, _inner(error.__traceback__))))
+def _judged(error: BaseException | None, attempt: _Attempt) -> Judged:
+    """Exit code, words and names for what a call raised; its traceback goes to the log.
+
+    Done on the call's thread, for classes of the user's are asked: what they print goes to the log, and what they raise ends here.
+    """
+    if error is None:
+        return GOOD
+    kind = type(error)  # not `isinstance`, which asks the object, too
+    if kind is _Stopped:
+        return STOPPED
+    if issubclass(kind, DuctError):
+        return 1, _answer(lambda: str(error), "raised DuctError"), ()
+    if issubclass(kind, SystemExit) and _answer(lambda: getattr(error, "code", None) in (None, 0), False):
+        return GOOD
+    name = _answer(lambda: str(kind.__name__), "an exception")
+    trace = _inner(_answer(lambda: object.__getattribute__(error, "__traceback__"), None))
+    shown = _answer(lambda: traceback.format_exception(kind, error, trace), None)
+    attempt.write("".join(shown or [*traceback.format_tb(trace), f"{name}\n"]))
+    lines: list[str] = _answer(lambda: str.splitlines(str.strip(str(error))), [])
+    told = f"raised {name}{f': {lines[0]}' if lines else ''}"
+    return 1, escaped(told[:LONGEST_ERROR]), _answer(lambda: class_names(error), ())
+
+
+def _answer(question: Callable[[], Answer], otherwise: Answer) -> Answer:
+    """What the user's classes have to say, if they do not raise anything."""
     try:
-        lines = str(error).strip().splitlines()
-    except Exception:
-        lines = []
-    told = f"raised {type(error).__name__}{f': {lines[0]}' if lines else ''}"
-    return 1, escaped(told[:LONGEST_ERROR]), class_names(error)
+        return question()
+    except _Stopped:
+        raise
+    except BaseException:  # SystemExit, too
+        return otherwise
 
 
 def _inner(trace: TracebackType | None) -> TracebackType | None:
