@@ -16,6 +16,7 @@ import pytest
 
 from miniduct import BaseStep, PipelineBuilder, PipelineError, PythonStep, ShellStep
 from miniduct.errors import DuctError, PlanError, UsageError
+from miniduct.runners.threads import HERE
 
 if TYPE_CHECKING:
     import pathlib
@@ -602,3 +603,25 @@ def test_a_step_with_a_timeout_may_end_by_exit() -> None:
         sys.exit(0)
 
     assert pipeline(PythonStep(make, target="x", timeout=60)).execute()["make"].status == "done"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="stands for a full disk")
+def test_a_full_disk_fails_the_step_that_prints_only() -> None:
+    def fill() -> None:
+        full = os.open("/dev/full", os.O_WRONLY)
+        os.dup2(full, HERE.attempt.output.fd)
+        os.close(full)
+
+    def prints() -> None:
+        fill()
+        print("no room for this")
+
+    def raises() -> None:
+        fill()
+        raise ValueError("told all the same")
+
+    steps = [PythonStep(prints), PythonStep(raises), PythonStep(one)]
+    results = pipeline(*steps).execute(raise_on_error=False, keep_going=True)
+    assert results["prints"].error == "raised OSError: [Errno 28] No space left on device"
+    assert results["raises"].error == "raised ValueError: told all the same"
+    assert results["one"].value == 1

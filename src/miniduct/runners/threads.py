@@ -507,7 +507,8 @@ def _judged(error: BaseException | None, attempt: _Attempt) -> Judged:
     name = _answer(lambda: str(kind.__name__), "an exception")
     trace = _inner(_answer(lambda: object.__getattribute__(error, "__traceback__"), None))
     shown = _answer(lambda: traceback.format_exception(kind, error, trace), None)
-    attempt.write("".join(shown or [*traceback.format_tb(trace), f"{name}\n"]))
+    with contextlib.suppress(OSError):  # a full disk: the words are told all the same
+        attempt.write("".join(shown or [*traceback.format_tb(trace), f"{name}\n"]))
     lines: list[str] = _answer(lambda: str.splitlines(str.strip(str(error))), [])
     told = f"raised {name}{f': {lines[0]}' if lines else ''}"
     return 1, escaped(told[:LONGEST_ERROR]), _answer(lambda: class_names(error), ())
