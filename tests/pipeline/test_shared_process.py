@@ -332,3 +332,24 @@ def test_a_thread_whose_call_ended_while_it_was_given_up_ends_with_the_runner() 
     for thread in own_threads():
         thread.join(20)
     assert not own_threads()
+
+
+def test_where_the_process_has_no_output_what_is_printed_goes_nowhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    def say() -> None:
+        print("in the step")
+
+    told = []
+
+    def tell(event: object) -> None:
+        print("outside", flush=True)
+        print("outside", file=sys.stderr, flush=True)
+        told.append(event)
+
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    results = pipeline(say).execute(on_event=tell)
+    assert told
+    assert (tmp_path / str(results["say"].log)).read_text() == "in the step\n"
+    assert (sys.stdout, sys.stderr) == (None, None)

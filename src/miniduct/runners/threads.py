@@ -304,20 +304,21 @@ def _places(task: Task) -> set[str]:
 
 
 class _Stream(io.TextIOBase):
-    """Stands for a standard stream: what a job's thread prints goes to its log."""
+    """Stands for a standard stream: what a job's thread prints goes to its log. `original` is None where the process has no such stream."""
 
     def __init__(self, original: Any) -> None:
         self.original = original
 
     def write(self, text: str) -> int:
         attempt = getattr(HERE, "attempt", None)
-        if attempt is None:
+        if attempt is not None:
+            attempt.write(text)
+        elif self.original is not None:
             return int(self.original.write(text) or 0)
-        attempt.write(text)
         return len(text)
 
     def flush(self) -> None:
-        if getattr(HERE, "attempt", None) is None:
+        if getattr(HERE, "attempt", None) is None and self.original is not None:
             self.original.flush()
 
     def __getattr__(self, name: str) -> Any:
