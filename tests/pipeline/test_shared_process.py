@@ -353,3 +353,81 @@ def test_where_the_process_has_no_output_what_is_printed_goes_nowhere(
     assert told
     assert (tmp_path / str(results["say"].log)).read_text() == "in the step\n"
     assert (sys.stdout, sys.stderr) == (None, None)
+
+
+def use_as_files() -> tuple[str, str | None, bool]:
+    print("printed")
+    subprocess.run(["echo", "of a command"], stdout=sys.stderr, check=True)
+    sys.stdout.buffer.write(b"of \xff bytes\n")
+    with open(sys.stderr.fileno(), "w", closefd=False) as file:
+        file.write("of a file\n")
+    sys.stdout.flush()
+    print("printed again")
+    return sys.stdout.encoding, sys.stdout.errors, sys.stdout.isatty()
+
+
+def test_in_a_step_the_standard_streams_are_files(tmp_path: pathlib.Path) -> None:
+    result = pipeline(use_as_files).execute()["use_as_files"]
+    assert result.value == ("utf-8", "backslashreplace", False)
+    said = (tmp_path / str(result.log)).read_bytes()
+    assert said == b"printed\nof a command\nof \xff bytes\nof a file\nprinted again\n"
+
+
+def test_secrets_are_masked_whatever_way_they_take(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tell() -> None:
+        print("printed hush")
+        subprocess.run(["echo", "of a command: hush"], stdout=sys.stderr, check=True)
+        sys.stdout.buffer.write(b"of bytes: hush\n")
+
+    monkeypatch.setenv("TOKEN", "hush")
+    builder = PipelineBuilder("demo")
+    builder.add_step(PythonStep(tell, secrets=["TOKEN"]))
+    said = (tmp_path / str(builder.execute()["tell"].log)).read_text()
+    assert said == "printed ***\nof a command: ***\nof bytes: ***\n"
+
+
+def test_the_file_of_a_call_that_was_given_up_leads_nowhere(tmp_path: pathlib.Path) -> None:
+    gate, over = threading.Event(), threading.Event()
+
+    def late() -> None:
+        number = sys.stdout.fileno()
+        print("early")
+        for _ in range(2):
+            with contextlib.suppress(BaseException):  # it does not heed what asks it to end
+                gate.wait(60)
+        os.write(number, b"late")
+        print("late")
+        over.set()
+
+    builder = PipelineBuilder("demo")
+    builder.add_step(PythonStep(late, timeout=0.2))
+    result = builder.execute(raise_on_error=False)["late"]
+    gate.set()
+    assert over.wait(20)
+    assert (tmp_path / str(result.log)).read_text() == "early\n"
+
+
+def test_a_file_that_a_step_keeps_is_not_that_of_the_next_one(tmp_path: pathlib.Path) -> None:
+    kept = []
+
+    def first() -> None:
+        kept.append(sys.stdout.fileno())
+
+    def second() -> None:
+        os.write(kept[0], b"stray")
+        print("second")
+
+    def third() -> None:
+        mine = os.open("mine", os.O_RDWR | os.O_CREAT)
+        kept.append(os.dup2(mine, sys.stdout.fileno()))  # as if it had been closed, and the number given anew
+        os.close(mine)
+
+    def fourth() -> None:
+        subprocess.run(["echo", "fourth"], stdout=sys.stderr, check=True)
+        os.write(kept[1], b"mine")
+
+    results = pipeline(first, second, third, fourth).execute(jobs=1)
+    logs = [results[name].log for name in ("first", "second", "third", "fourth")]
+    assert [log and (tmp_path / log).read_text() for log in logs] == [None, "second\n", None, "fourth\n"]
+    assert os.pread(kept[1], 10, 0) == b"mine"
+    os.close(kept[1])

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..errors import DuctError
 from ..text import escaped
 from .base import Done
+from .output import above_standard
 from .python import PythonRunner
 from .shell import NOT_STARTED
 from .worker import class_names
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 LONGEST_ERROR = 500
+ENCODING, ERRORS = "utf-8", "backslashreplace"
+"""How what is printed becomes the log."""
 ASKED, GIVEN_UP = -15, -9
 """Exit codes of attempts that ended because they were asked to, and that did not."""
 Judged = tuple[int, "str | None", tuple[str, ...]]
@@ -48,6 +51,11 @@ HERE = threading.local()
 """`attempt`: what this thread works on."""
 _LINGERING: set[str] = set()
 """Absolute paths that threads of this process may yet write to, though they were given up."""
+
+
+def _attempt() -> _Attempt | None:
+    """What this thread works on."""
+    return getattr(HERE, "attempt", None)
 
 
 class _Stopped(BaseException):
@@ -69,6 +77,7 @@ class _Attempt:
         "output",
         "over",
         "process",
+        "shared",
         "started",
         "task",
         "thread",
@@ -94,16 +103,35 @@ class _Attempt:
         """The folders that this is in, and those that their content belongs into."""
         self.lingering: set[str] = set()
         """What it may yet write to, once it was given up."""
+        self.shared = False
+        """Was the file of its output given away, so that others may write to it?"""
         self.left = False
         """Has the thread done with it?"""
 
-    def write(self, text: str) -> None:
-        # In a forked process the lock may be held by a thread that is not there.
-        with self.lock if os.getpid() == self.process else contextlib.nullcontext():
+    def write(self, data: bytes | memoryview) -> None:
+        with self._locked():
             if not self.over:
-                data = text.encode("utf-8", "backslashreplace")
                 while data:
                     data = data[os.write(self.output.fd, data) :]
+
+    def number(self) -> int:
+        """That of a file that leads to its output, until it is over."""
+        with self._locked():
+            if self.over or self.thread is None:
+                raise ValueError("I/O operation on closed file")
+            self.shared = True
+            return self.thread.number.lead_to(self.output.fd)
+
+    def cut(self) -> None:
+        """It is over: its output is cut off."""
+        with self.lock:
+            self.over = True
+            if self.shared and self.thread is not None:
+                self.thread.number.cut(self.output.fd)
+
+    def _locked(self) -> contextlib.AbstractContextManager[Any]:
+        """In a forked process the lock may be held by a thread that is not there."""
+        return self.lock if os.getpid() == self.process else contextlib.nullcontext()
 
     def begin(self) -> bool:
         """Called by its thread before the call; False where it was asked to end before."""
@@ -162,7 +190,7 @@ def _refuse_to_move(event: str, args: tuple[Any, ...]) -> None:  # noqa: ARG001
     """Called by Python for whatever it audits, each file that is opened too: 0.5 µs where it is nothing of ours."""
     if event != "os.chdir":  # fchdir's as well
         return
-    attempt = getattr(HERE, "attempt", None)
+    attempt = _attempt()
     if attempt is None or attempt.process != os.getpid():  # a process that was forked off has a folder of its own
         return
     frame = sys._getframe(1)
@@ -175,12 +203,59 @@ def _refuse_to_move(event: str, args: tuple[Any, ...]) -> None:  # noqa: ARG001
     )
 
 
+class _Number:
+    """A file's number that the calls on one thread are given for their output.
+
+    A call may keep it, or have it kept (`faulthandler.enable`): it stays what it is, and leads nowhere but while a call uses it.
+    """
+
+    def __init__(self) -> None:
+        self._fd = -1
+
+    def lead_to(self, fd: int) -> int:
+        """The number, which leads to the same file as `fd` from now on. OSError."""
+        if not self._is(fd):
+            if self._leads_nowhere():
+                os.dup2(fd, self._fd, inheritable=False)
+            else:
+                self._fd = above_standard(os.dup(fd))
+        return self._fd
+
+    def cut(self, fd: int) -> None:
+        """It led to the same file as `fd`. If it does so no more, a call has closed it, and it may be anybody's by now."""
+        with contextlib.suppress(OSError):
+            if self._is(fd):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._fd, inheritable=False)
+                os.close(nowhere)
+                return
+        self._fd = -1
+
+    def close(self) -> None:
+        if self._leads_nowhere():
+            os.close(self._fd)
+        self._fd = -1
+
+    def _is(self, fd: int) -> bool:
+        try:
+            return self._fd >= 0 and os.path.sameopenfile(self._fd, fd)
+        except OSError:
+            return False
+
+    def _leads_nowhere(self) -> bool:
+        try:
+            return self._fd >= 0 and os.path.samestat(os.fstat(self._fd), os.stat(os.devnull))
+        except OSError:
+            return False
+
+
 class _Thread(threading.Thread):
     """Works on one attempt after another, until it is given None. Between two of them no exception can come to it from outside."""
 
     def __init__(self, runner: ThreadRunner) -> None:
         super().__init__(daemon=True, name="miniduct")
         self.queue: queue.SimpleQueue[_Attempt | None] = queue.SimpleQueue()
+        self.number = _Number()
         self._runner = runner
 
     def run(self) -> None:
@@ -189,6 +264,7 @@ class _Thread(threading.Thread):
                 self._work(attempt)
             finally:
                 attempt.leave()
+        self.number.close()
 
     def _work(self, attempt: _Attempt) -> None:
         error: BaseException | None = None
@@ -304,25 +380,74 @@ def _places(task: Task) -> set[str]:
 
 
 class _Stream(io.TextIOBase):
-    """Stands for a standard stream: what a job's thread prints goes to its log. `original` is None where the process has no such stream."""
+    """Stands for a standard stream: what a job's thread prints goes to its log, unbuffered. `original` is None where the process has none."""
 
     def __init__(self, original: Any) -> None:
         self.original = original
 
     def write(self, text: str) -> int:
-        attempt = getattr(HERE, "attempt", None)
+        attempt = _attempt()
         if attempt is not None:
-            attempt.write(text)
+            attempt.write(text.encode(ENCODING, ERRORS))
         elif self.original is not None:
             return int(self.original.write(text) or 0)
         return len(text)
 
     def flush(self) -> None:
-        if getattr(HERE, "attempt", None) is None and self.original is not None:
+        if _attempt() is None and self.original is not None:
             self.original.flush()
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return _attempt() is None and self.original is not None and bool(self.original.isatty())
+
+    def fileno(self) -> int:
+        attempt = _attempt()
+        if attempt is not None:
+            return attempt.number()
+        return super().fileno() if self.original is None else int(self.original.fileno())
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return ENCODING if _attempt() is not None else getattr(self.original, "encoding", ENCODING)
+
+    @property
+    def errors(self) -> str | None:  # type: ignore[override]
+        return ERRORS if _attempt() is not None else getattr(self.original, "errors", ERRORS)
+
+    @property
+    def buffer(self) -> Any:
+        """A new one each time: whoever wraps it closes it at last."""
+        return _Bytes(self) if _attempt() is not None else self.original.buffer
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.original, name)
+
+
+class _Bytes(io.BufferedIOBase):
+    """What stands for a stream, for bytes."""
+
+    def __init__(self, stream: _Stream) -> None:
+        self._stream = stream
+
+    def write(self, data: Any) -> int:
+        attempt = _attempt()
+        if attempt is None:
+            return int(self._stream.original.buffer.write(data))
+        view = memoryview(data).cast("B")
+        attempt.write(view)
+        return len(view)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
 
 
 class ThreadRunner(PythonRunner):
@@ -433,20 +558,21 @@ class ThreadRunner(PythonRunner):
     def _give_up(self, attempt: _Attempt, *, timed_out: bool = False) -> None:
         attempt.ask()
         attempt.linger()
+        self._close(attempt, GIVEN_UP, None, (), timed_out=timed_out)
         if attempt.thread is not None:
             attempt.thread.queue.put(None)  # it ends after this attempt, whenever that is
-        self._close(attempt, GIVEN_UP, None, (), timed_out=timed_out)
 
     def _close(
         self, attempt: _Attempt, code: int, words: str | None, raised: tuple[str, ...], *, timed_out: bool = False
     ) -> None:
         task = attempt.task
-        with attempt.lock:
-            attempt.over = True
+        attempt.cut()
         self._attempts.pop(task.attempt, None)
         self._alarms -= (attempt.deadline is not None) + (attempt.give_up_at is not None)
         try:
-            size = self._outputs.finish(attempt.output, task.log, append=task.append, mask=task.mask, busy=False)
+            size = self._outputs.finish(
+                attempt.output, task.log, append=task.append, mask=task.mask, busy=attempt.shared
+            )
         except OSError as error:
             size = 0
             code, words = code or 1, words or f"its output cannot be written: {error.strerror}"
@@ -509,7 +635,7 @@ def _judged(error: BaseException | None, attempt: _Attempt) -> Judged:
     trace = _inner(_answer(lambda: object.__getattribute__(error, "__traceback__"), None))
     shown = _answer(lambda: traceback.format_exception(kind, error, trace), None)
     with contextlib.suppress(OSError):  # a full disk: the words are told all the same
-        attempt.write("".join(shown or [*traceback.format_tb(trace), f"{name}\n"]))
+        attempt.write("".join(shown or [*traceback.format_tb(trace), f"{name}\n"]).encode(ENCODING, ERRORS))
     lines: list[str] = _answer(lambda: str.splitlines(str.strip(str(error))), [])
     told = f"raised {name}{f': {lines[0]}' if lines else ''}"
     return 1, escaped(told[:LONGEST_ERROR]), _answer(lambda: class_names(error), ())
