@@ -83,13 +83,7 @@ def _leave() -> None:
 def _return() -> None:
     global _left, _runs_in
     with _WHERE:
-        _runs_in = None
-        if _left is not None:
-            os.chdir(_left)
-        _left = None
-
-
-        there, _left = _left, None
+        there, _left, _runs_in = _left, None, None
         if there is not None:
             with suppress(OSError):  # a step has removed it: there is nowhere to return to, and the run has its results
                 os.chdir(there)
