@@ -16,7 +16,7 @@ import pytest
 
 from miniduct import BaseStep, PipelineBuilder, PipelineError, PythonStep, ShellStep
 from miniduct.errors import DuctError, PlanError, UsageError
-from miniduct.runners.threads import HERE
+from miniduct.runners.attempts import HERE
 
 if TYPE_CHECKING:
     import pathlib

@@ -24,8 +24,8 @@ from ..model import Body, Check, Location, Project, Slot, Step
 from ..notifying import Notifier, checked
 from ..plan.definition import canonical
 from ..plan.select import needed
+from ..runners.attempts import HERE
 from ..runners.command import compile_command
-from ..runners.threads import HERE
 from ..template import parse
 from ..text import escaped
 from ..workspace import Where, open_workspace
