@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LONGEST_SHOWN = 200
 COMMAND = ("run", "argv", "vars", "call", "slots")
-SETTINGS = ("shell", "cwd", "keep", "arguments")
+SETTINGS = ("shell", "cwd", "keep")
 
 
 def definition(step: Step, environ: Mapping[str, str], vars: Mapping[str, str]) -> str:  # noqa: A002
@@ -111,7 +111,8 @@ def differences(old: str, new: str) -> list[Difference]:
     found += _between("params", before.get("params"), now.get("params"))
     found += _between("env", before.get("env"), now.get("env"))
     found += _between("env", before.get("env_set"), now.get("env_set"))
-    for name in SETTINGS:
+    both = ("arguments",) if "arguments" in before and "arguments" in now else ()
+    for name in (*SETTINGS, *both):
         if before.get(name) != now.get(name):
             found.append(("settings", name, _short(before.get(name)), _short(now.get(name))))
     return found
