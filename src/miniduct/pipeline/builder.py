@@ -215,8 +215,9 @@ class PipelineBuilder:
                 os.makedirs(where.root, exist_ok=True)
                 began = time.monotonic()
                 with _uncollected() as collect, open_workspace(where, write=True, tell=teller.tell, mend=True) as space:
-                    collect()
-                    builder = engine.Builder(space, options, self.notifier(teller, where.state), began)
+                    told = self.notifier(teller, where.state)
+                    # Where jobs run, the engine has the collector leave alone by then what there is.
+                    builder = engine.Builder(space, options, told, began, lambda *_: collect())
                     code = builder.build()
                     results = self._results(space, teller, builder)
             finally:
