@@ -17,8 +17,8 @@ VALUES = ".duct/values/"
 UNTIMED = (*REMOTE, VALUES)
 LONGEST_NAME = 1024
 """Bytes of an object's name."""
-_ESCAPED = re.compile(r"\[([*?[])\]")
-_SIGN = re.compile(r"[*?]|\[(?:[!^]|(?![!^]))[^/][^/\]]*\]")
+_ESCAPED = r"\[([*?[])\]"
+_SIGN = r"[*?]|\[(?:[!^]|(?![!^]))[^/][^/\]]*\]"
 """What matches more than itself in the text of a glob, once its escaped signs are out of the way."""
 
 SIGNATURES = frozenset(
@@ -65,7 +65,7 @@ def base_name(key: str) -> str:
 
 def glob_head(text: str) -> str:
     """The start of a glob's text up to the last slash before its first sign, still escaped."""
-    found = _SIGN.search(_ESCAPED.sub("\0\0\0", text))
+    found = re.search(_SIGN, re.sub(_ESCAPED, "\0\0\0", text))
     return text[: text.rfind("/", 0, found.start() if found else len(text)) + 1]
 
 
@@ -76,7 +76,7 @@ def glob_folder(text: str) -> str:
 
 def unescaped(text: str) -> str:
     """A glob's text as a user would name it: `p/[z]/*.p` for `p/[[]z]/*.p`."""
-    return _ESCAPED.sub(r"\1", text)
+    return re.sub(_ESCAPED, r"\1", text)
 
 
 def bucket_and_name(key: str) -> tuple[str, str]:

@@ -350,7 +350,6 @@ class PipelineBuilder:
             step.makes_value,
             held.cache,
         )
-        _check_methods(step)
         _check_arguments(step, recipe, made)
         pieces, params = _identity(step, made.params, code)
         return _replaced(made, code=pieces, params=params, body=self._body(step, made, recipe, code))
@@ -502,33 +501,34 @@ def _importable(step: BaseStep, function: Callable[..., Any]) -> tuple[str, str]
     return f"{values.program() if module == '__main__' else module}:{name}", folder
 
 
-def _check_methods(step: BaseStep) -> None:
-    """Can run and merge be had at all? A property of the user's may raise."""
-    for name in ("function", "merge"):
-        try:
-            getattr(step, name)
-        except Exception as error:
-            method = "run" if name == "function" else name
-            what = f'step "{step.name}": {method} of {type(step).__name__} raised {raised(error)} when it was asked for'
-            raise _mistake(own(step).place, what, f"write {method} as a method") from error
+def _methods(step: BaseStep) -> tuple[Callable[..., Any], Callable[..., Any] | None]:
+    """What is called for run and for merge. PlanError where a property of the user's raises."""
+    method = "run"
+    try:
+        function = step.function
+        method = "merge"
+        return function, step.merge
+    except Exception as error:
+        what = f'step "{step.name}": {method} of {type(step).__name__} raised {raised(error)} when it was asked for'
+        raise _mistake(own(step).place, what, f"write {method} as a method") from error
 
 
 def _check_arguments(step: BaseStep, recipe: Recipe, made: Step) -> None:
     """Does the function take what it will get? Only what is certain is a mistake."""
-    function = step.function
+    function, merge = _methods(step)
     if calling.is_async(function):
         raise _mistake(
             own(step).place, f'step "{step.name}" has an async function', "call asyncio.run inside a plain function"
         )
     if type(step).run is BaseStep.run:
         raise _mistake(own(step).place, f'step "{step.name}": {type(step).__name__} does not define run', "write it")
-    for method, called in (("run", function), ("merge", step.merge or function)):
+    for method, called in (("run", function), ("merge", merge or function)):
         if not callable(called):
             raise _mistake(
                 own(step).place, f'step "{step.name}": {method} of {type(step).__name__} is no function', "write it"
             )
     known = calling.takes(function)
-    if known is None or step.merge is not None:
+    if known is None or merge is not None:
         return
     given = len(recipe.sources)
     if given > known.by_place and not known.rest:

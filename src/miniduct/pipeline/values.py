@@ -73,9 +73,8 @@ class _Digesting:
         self.digest = blake3()
 
     def write(self, data: bytes | pickle.PickleBuffer) -> int:
-        rest = (
-            data.raw() if isinstance(data, pickle.PickleBuffer) else memoryview(data)
-        )  # an array's items are of any kind
+        # An array's items are of any kind: what is written are its bytes.
+        rest = data.raw() if isinstance(data, pickle.PickleBuffer) else memoryview(data)
         size = rest.nbytes
         self.digest.update(rest)
         while rest:  # one write takes 2 GB at most
