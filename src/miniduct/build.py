@@ -365,8 +365,8 @@ class Loop:
             ahead.graph,
             slots=builder.slots,
             priority=priority,
-            cpus=lambda job: steps[plan.step_of(job)].cpus,
-            pool=lambda job: steps[plan.step_of(job)].pool,
+            cpus=(lambda job: steps[plan.step_of(job)].cpus) if any(step.cpus != 1 for step in steps) else None,
+            pool=(lambda job: steps[plan.step_of(job)].pool) if space.project.pools else None,
             pools=space.project.pools,
         )
         space.judge.expect(sorted(ahead.jobs, key=lambda job: -priority[job]))
@@ -443,10 +443,9 @@ class Loop:
         A batch is cut where its names would take more than a command line should hold.
         """
         scheduler = self._scheduler
-        about = self._plan.job(first.job)
-        step = about.step_number
+        step = first.about.step_number
         batch = [first]
-        most = about.step.batch
+        most = first.about.step.batch
         room = LONGEST_LINE - (self._space.commands.names_length(first.job) if most > 1 else 0)
         while len(batch) < most:
             job = scheduler.peek()
@@ -472,8 +471,9 @@ class Loop:
             space.dirty.add(job)
             self._scheduler.fail(job)
             return None
+        about = self._plan.job(job)
         try:
-            again = self._plan.job(job).id in self._builder.over
+            again = about.id in self._builder.over
             judged = space.judge.judge(job, forced=self._forced and not again)
         except DuctError as error:
             self._fail_before(job, error.what, facts_of(error), ())
@@ -485,7 +485,7 @@ class Loop:
             space.judge.drop(job)
             self._scheduler.settle(job)
             if not again:
-                self._tell(ev.JobUpToDate(self._plan.job(job).name))
+                self._tell(ev.JobUpToDate(about.name))
             return None
         if judged.missing:
             names = [self._plan.names[key] for key in judged.missing[:3]]
@@ -501,7 +501,7 @@ class Loop:
         if ready[0].job != holder:
             # Whoever failed before the start gave the slot back.
             self._scheduler.take(ready[0].job)
-        if self._plan.job(holder).step.copy:
+        if ready[0].about.step.copy:
             self._copy(ready[0])
             return
         try:
@@ -696,7 +696,7 @@ class Loop:
             self._failed(attempt, error.what, facts_of(error), 0, done.seconds)
             return
         far = publisher.is_far(attempt.job)
-        if not far and sum(each.stamp.size for each in made) < LARGE:
+        if not far and sum([each.stamp.size for each in made]) < LARGE:
             # Recorded before the slot is given on: after a kill, no more jobs run again than were running.
             self._publish(attempt, done, made, began, lambda: publisher.fingerprints(attempt.judged, made, done.made))
             return
@@ -711,7 +711,7 @@ class Loop:
         self, attempt: Attempt, done: Done, made: Sequence[Made], began_ns: int, fingerprints: Callable[[], list[bytes]]
     ) -> None:
         job = attempt.job
-        space, about = self._space, self._plan.job(job)
+        space, about = self._space, attempt.judged.about
         log = attempt.log if done.output else None
         recording = Recording(self._run, attempt.started, done.seconds, attempt.number, done.output, log)
         try:
@@ -767,15 +767,15 @@ class Loop:
     ) -> None:
         job = attempt.job
         self._launcher.undo(job)
-        step = self._plan.job(job).step
+        about = attempt.judged.about
         fail = partial(self._failed_for_good, attempt, error, facts, code, seconds, told_by)
-        if self._stopping or not may_retry(step, attempt.number, code, timed_out=timed_out, raised=raised):
+        if self._stopping or not may_retry(about.step, attempt.number, code, timed_out=timed_out, raised=raised):
             fail()
             return
-        delay = step.backoff * 2 ** (attempt.number - 1)
+        delay = about.step.backoff * 2 ** (attempt.number - 1)
         self._scheduler.release(job)
         if told_by is None:
-            self._tell(ev.JobRetried(self._plan.job(job).name, attempt.number, delay, error))
+            self._tell(ev.JobRetried(about.name, attempt.number, delay, error))
         heapq.heappush(self._retries, (time.monotonic() + delay, job))
         self._retried[job] = attempt, fail
 
@@ -788,8 +788,7 @@ class Loop:
         seconds: float,
         told_by: ev.JobName | None,
     ) -> None:
-        job = attempt.job
-        about = self._plan.job(job)
+        job, about = attempt.job, attempt.judged.about
         log = attempt.log if attempt.said or told_by else None
         self._record_failure(job, error, facts, attempt.judged.reasons, code, seconds, log)
         self._tell(

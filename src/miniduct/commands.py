@@ -45,6 +45,42 @@ class Target(NamedTuple):
     direct: bool
 
 
+class Targets(NamedTuple):
+    """The declared targets of one job, in order, and the texts of the staged, the direct and the dynamic ones.
+
+    `plain`: all of them are files that the command is given a place in the stage for. `far`: some are remote.
+    """
+
+    every: list[Target]
+    staged: list[str]
+    direct: list[str]
+    dynamic: set[str]
+    plain: bool
+    far: bool
+
+
+class _OfStep:
+    """What is the same for all jobs of a step.
+
+    Its compiled command (`template`), how a key looks from its `cwd` (`place`); for each target whether it is dynamic and whether it is
+    direct (`kinds`); the inputs of which the command needs a local copy where they are remote (`remote`); may it read whole `folders`?
+    """
+
+    __slots__ = ("folders", "kinds", "place", "remote", "template")
+
+    def __init__(self, plan: Plan, number: int) -> None:
+        step = plan.steps[number]
+        self.template = template = _template(step)
+        self.place = _from(step.cwd)
+        self.kinds = [(dynamic, not template.uses(at)) for at, dynamic in enumerate(plan.target_dynamic(number))]
+        self.remote = [
+            at
+            for at, slot in enumerate(step.inputs)
+            if (slot.step is not None or is_remote(slot.text)) and template.reads(at)
+        ]
+        self.folders = any(each.step is not None or "{" in each.text or each.text[-1:] == "/" for each in step.inputs)
+
+
 class Commands:
     """Renders the commands of a plan's jobs. A step's template is compiled once.
 
@@ -66,30 +102,35 @@ class Commands:
         self._staged = staged
         self._copied = copied
         self._manifests = manifests
-        self._templates: dict[int, CommandTemplate | CallTemplate | CopyTemplate | BodyTemplate] = {}
-        self._remote: dict[int, list[int]] = {}
-        """The slots of a step whose remote inputs its command reads."""
-        self._targets: Recent[list[Target]] = Recent()
+        self._steps: dict[int, _OfStep] = {}
+        self._targets: Recent[Targets] = Recent()
         # Of the last job asked about: it is asked about several times in a row.
         self._given: tuple[int, Rendered] | None = None
         self._values: tuple[int, dict[str, Any]] = (-1, {})
 
     def template(self, step: int) -> CommandTemplate | CallTemplate | CopyTemplate | BodyTemplate:
         """The compiled command of a step, or what stands for it."""
-        found = self._templates.get(step)
+        return self._of(step).template
+
+    def _of(self, step: int) -> _OfStep:
+        found = self._steps.get(step)
         if found is None:
-            about = self._plan.steps[step]
-            found = self._templates[step] = _template(about)
+            found = self._steps[step] = _OfStep(self._plan, step)
         return found
 
-    def targets(self, job: int) -> list[Target]:
-        """The job's declared targets, in order."""
+    def targets(self, job: int) -> Targets:
+        """The job's declared targets."""
         return self._targets.get(job) or self._targets.keep(job, self._find_targets(self._plan.job(job)))
 
-    def _find_targets(self, job: Job) -> list[Target]:
-        uses = self.template(job.step_number).uses
-        dynamic = self._plan.target_dynamic(job.step_number)
-        return [Target(text, dynamic[at], not uses(at)) for at, text in enumerate(job.texts)]
+    def _find_targets(self, job: Job) -> Targets:
+        kinds = self._of(job.step_number).kinds
+        every = [Target(text, dynamic, direct) for text, (dynamic, direct) in zip(job.texts, kinds)]
+        staged = [target.text for target in every if not target.direct]
+        direct = [target.text for target in every if target.direct]
+        globs = {target.text for target in every if target.dynamic}
+        far = any(is_remote(text) for text in job.texts)
+        plain = not (direct or globs or far or any(text[-1:] == "/" for text in staged))
+        return Targets(every, staged, direct, globs, plain, far)
 
     def render(self, job: int) -> Rendered:
         """The command as it is started, from the step's `cwd`. DuctError where it is too long for the system."""
@@ -98,18 +139,11 @@ class Commands:
     def remote_inputs(self, job: int) -> list[int]:
         """The inputs of which the command is given a local copy."""
         plan = self._plan
-        step = plan.job(job).step_number
-        if step not in self._remote:
-            slots = plan.steps[step].inputs
-            self._remote[step] = [
-                at
-                for at, slot in enumerate(slots)
-                if (slot.step is not None or is_remote(slot.text)) and self.template(step).reads(at)
-            ]
-        if not self._remote[step]:
+        remote = self._of(plan.job(job).step_number).remote
+        if not remote:
             return []
         slots_of = plan.input_slots(job)
-        keys = dict.fromkeys(key for at in self._remote[step] for key in slots_of[at])
+        keys = dict.fromkeys(key for at in remote for key in slots_of[at])
         return [key for key in keys if is_remote(plan.names[key])]
 
     def copy_of(self, key: int) -> str:
@@ -183,35 +217,30 @@ class Commands:
 
     def _render(self, job: int, where: Callable[[Target], str], *, shown: bool = True) -> Rendered:
         about = self._plan.job(job)
-        step = about.step
-        place = _from(step.cwd)
-        template = self.template(about.step_number)
+        of = self._of(about.step_number)
+        place = of.place
         if self._values[0] != job:
             values: dict[str, Any] = {**self._variables, **about.values}
             values["inputs.uri"] = self._input_paths(job, place)
-            values["params"] = step.params
-            if template.uses_manifest:
+            values["params"] = about.step.params
+            if of.template.uses_manifest:
                 values["manifest"] = place(self.manifest_path(job))
             self._values = (job, values)
         values = self._values[1]
         values["targets"] = values["targets.uri"] = self._target_paths(job, place, where)
         values["inputs"] = values["inputs.uri"]
-        if where is not _given and self.remote_inputs(job):
+        if where is not _given and of.remote:
             values["inputs"] = self._local_paths(job, place)
-        if where is not _given and any(is_remote(target.text) for target in self.targets(job)):
+        if where is not _given and self.targets(job).far:
             values["targets.uri"] = self._target_paths(job, place, _given)
-        return template.render(values, shown=shown)
+        return of.template.render(values, shown=shown)
 
     def _input_paths(self, job: int, place: Callable[[str], str]) -> Paths:
-        plan = self._plan
-        names = plan.names
-        slots = plan.job(job).step.inputs
-        paths = [[names[key] for key in keys] for keys in plan.input_slots(job)]
-        if place is not _plain:
+        names, about = self._plan.names, self._plan.job(job)
+        paths = [[names[key] for key in keys] for keys in self._plan.input_slots(job)]
+        if place is not _plain or self._of(about.step_number).folders:
             paths = [[place(path) for path in each] for each in paths]
-        elif any("/\0" in "\0".join([*each, ""]) for each in paths):
-            paths = [[_plain(path) for path in each] for each in paths]
-        return [(slot.name, each) for slot, each in zip(slots, paths)]
+        return [(slot.name, each) for slot, each in zip(about.step.inputs, paths)]
 
     def _local_paths(self, job: int, place: Callable[[str], str]) -> Paths:
         """As `_input_paths`, with the local copies of remote inputs in their place."""
@@ -225,7 +254,7 @@ class Commands:
 
     def _target_paths(self, job: int, place: Callable[[str], str], where: Callable[[Target], str]) -> Paths:
         slots = self._plan.job(job).step.targets
-        return [(slot.name, [place(where(target))]) for slot, target in zip(slots, self.targets(job))]
+        return [(slot.name, [place(where(target))]) for slot, target in zip(slots, self.targets(job).every)]
 
     def manifest_path(self, job: int) -> str:
         """Where the manifest of a job, or of the batch that begins with it, is written: the same path each time."""

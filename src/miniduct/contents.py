@@ -65,6 +65,12 @@ class Columns:
         size = self.sizes[key]
         return Stamp(size, self.mtimes[key], self.ctimes[key], self.inodes[key]) if size >= 0 else None
 
+    def holds(self, key: int, stamp: Stamp | None) -> bool:
+        """Is this the key's stamp?"""
+        if stamp is None:
+            return self.sizes[key] < 0
+        return stamp == (self.sizes[key], self.mtimes[key], self.ctimes[key], self.inodes[key])
+
     def fingerprint(self, key: int) -> bytes | None:
         """The key's fingerprint, None where it is not known."""
         at = key * FINGERPRINT_SIZE
@@ -123,7 +129,7 @@ class Contents:
         return stamp
 
     def _seen(self, key: int, stamp: Stamp | None) -> None:
-        if self.columns.stamp(key) != stamp or self.columns.sizes[key] == NEVER_SEEN:
+        if not self.columns.holds(key, stamp) or self.columns.sizes[key] == NEVER_SEEN:
             if self._state[key] == KNOWN:
                 self.waver(key)
             self.columns.put(key, stamp, None)
@@ -137,6 +143,10 @@ class Contents:
 
     def fingerprint(self, key: int, check: Check = Check.CONTENT) -> bytes | None:
         """What identifies the key's content for that check; None: absent. Reads the content only if nothing better is known."""
+        if check is Check.CONTENT and self._state[key] == KNOWN and self.columns.sizes[key] >= 0:
+            known = self.columns.fingerprint(key)
+            if known is not None:
+                return known
         stamp = self.stamp(key)
         if stamp is None:
             return None
@@ -196,8 +206,8 @@ class Contents:
     def moved(self, keys: Sequence[int], since: int) -> list[int]:
         """Those of the keys whose stamps are no longer those seen last, or were found to be others since then (`seen_to_move`)."""
         suspects = self._suspects(keys) if len(keys) > MANY else keys
-        stat, seen, names = self._store.stat, self.columns.stamp, self.names
-        found = [key for key in suspects if stat(names[key]) != seen(key)]
+        stat, holds, names = self._store.stat, self.columns.holds, self.names
+        found = [key for key in suspects if not holds(key, stat(names[key]))]
         if len(self.seen_to_move) > since:
             found += set(self.seen_to_move[since:]).intersection(keys).difference(found)
         return found
@@ -270,7 +280,7 @@ class Contents:
     def confirm(self, key: int) -> bool:
         """Look at a key whose column is that of an earlier build; is it another one now?"""
         stamp = self._store.stat(self.names[key])
-        if self._state[key] == KNOWN and self.columns.stamp(key) == stamp and self.columns.sizes[key] != NEVER_SEEN:
+        if self._state[key] == KNOWN and self.columns.holds(key, stamp) and self.columns.sizes[key] != NEVER_SEEN:
             return False
         self._state[key] = UNSEEN
         self._seen(key, stamp)

@@ -11,14 +11,15 @@ from blake3 import blake3
 from .keys import is_remote
 from .model import FINGERPRINT_SIZE, Check
 from .plan.definition import differences
-from .rebuilder import Past, Present, Reason, judge
+from .rebuilder import FORCED, NEW, Past, Present, Reason, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from .commands import Commands
     from .contents import Contents
-    from .plan.columns import Plan
+    from .plan.columns import Job, Plan
+    from .plan.definition import Difference
     from .trace.database import Traces
     from .trace.record import Failure, Trace
 
@@ -37,6 +38,7 @@ class Judged:
     """A verdict, with what it was based on: the trace of the last good run, and what the inputs and targets hold now."""
 
     job: int
+    about: Job
     reasons: tuple[Reason, ...]
     past: Trace | None
     inputs: list[int]
@@ -64,7 +66,7 @@ class Judged:
 def planned(judged: Judged, plan: Plan, digests: Sequence[bytes]) -> str:
     """What identifies a run beforehand: its command, its step's definition, its inputs and their fingerprints. The same on each machine."""
     names = "\0".join([plan.names[key] for key in judged.inputs]).encode("utf-8", "surrogateescape")
-    definition = digests[plan.job(judged.job).step_number]
+    definition = digests[judged.about.step_number]
     return blake3(b"\0".join((judged.command, definition, blake3(names).digest(), judged.packed))).hexdigest()
 
 
@@ -91,6 +93,8 @@ class Judge:
         self._loaded: dict[int, Trace] = {}
         self._asked: set[int] = set()
         self._failures: Mapping[str, Failure] | None = None
+        self._differing: dict[tuple[bytes, bytes], list[Difference]] = {}
+        """Between definitions, by their digests: most jobs that are stale by theirs are so by the same ones."""
         self._queue: Sequence[int] = ()
         self._at = 0
 
@@ -135,10 +139,8 @@ class Judge:
         since = len(contents.seen_to_move)
         past = self.trace(job)
         check = Check(past.check) if past else step.check
-        if past is None and not unsettled and not forced:
-            packed = b""  # never ran: what its inputs hold is asked only when it starts
-        else:
-            packed = contents.packed(inputs, check, unsettled)
+        # Where it never ran, what its inputs hold is asked only when it starts.
+        packed = contents.packed(inputs, check, unsettled) if past else b""
         missing = contents.missing(inputs if not unsettled else [key for key in inputs if key not in unsettled])
         targets = about.targets
         for key in targets:
@@ -147,27 +149,30 @@ class Judge:
         found = [contents.fingerprint(key, target_check) for key in targets]
         names = plan.names
         target_names = [names[key] for key in targets]
-        present = Present(
-            definition=self._digests[number],
-            command=lambda: self._commands.digest(job),
-            differences=lambda: self._differences(past, number),
-            inputs=[names[key] for key in inputs],
-            input_fingerprints=packed,
-            targets=target_names,
-            target_fingerprints=found,
-            now=time.time(),
-            max_age=None if step.copy else step.max_age,
-            forced=forced,
-            check=step.check,
-            unsettled=frozenset([names[key] for key in set(inputs).intersection(unsettled)])
-            if unsettled
-            else frozenset(),
-        )
-        reasons = judge(_past(past), present)
-        if past is None and reasons and reasons[0].kind == "new":
-            reasons = (self._first(job, reasons[0]), *reasons[1:])
+        reasons: tuple[Reason, ...]
+        if past is None:
+            first = self._first(about.id)
+            reasons = (first, FORCED) if forced else (first,)
+        else:
+            present = Present(
+                definition=self._digests[number],
+                command=lambda: self._commands.digest(job),
+                differences=lambda: self._differences(past.definition, number),
+                inputs=[names[key] for key in inputs],
+                input_fingerprints=packed,
+                targets=target_names,
+                target_fingerprints=found,
+                now=time.time(),
+                max_age=None if step.copy else step.max_age,
+                forced=forced,
+                check=step.check,
+                unsettled=frozenset([names[key] for key in set(inputs).intersection(unsettled)])
+                if unsettled
+                else frozenset(),
+            )
+            reasons = judge(_past(past), present)
         standing = {name: fp for name, fp in zip(target_names, found) if fp is not None}
-        judged = Judged(job, reasons, past, inputs, packed, missing, check, standing, since=since)
+        judged = Judged(job, about, reasons, past, inputs, packed, missing, check, standing, since=since)
         # How old a target is that another machine made, its marks do not say.
         may_age = step.max_age is not None and not step.copy
         if reasons and not (forced or unsettled or missing or may_age):
@@ -189,32 +194,34 @@ class Judge:
         if set(marks) == {planned(judged, self._plan, self._digests)}:
             judged.adopted, judged.reasons = True, ()
 
-    def _first(self, job: int, reason: Reason) -> Reason:
+    def _first(self, job_id: str) -> Reason:
         """Why a job without a good run is to run: it never ran, or it failed."""
         if self._failures is None:
             self._failures = self._traces.failures()
-        failure = self._failures.get(self._plan.job_id(job))
+        failure = self._failures.get(job_id)
         if failure is None:
-            return reason
+            return NEW
         ended = failure.error or (f"exit code {failure.exit_code}" if failure.exit_code else None)
         return Reason("failed", old=ended and ended.partition("\n")[0].removeprefix("failed with "))
 
     def fingerprint_inputs(self, judged: Judged) -> None:
         """Complete the verdict with what the inputs hold, for the step's own check: this is what the trace of the coming run will say."""
-        step = self._plan.job(judged.job).step
+        step = judged.about.step
         if len(judged.packed) != len(judged.inputs) * FINGERPRINT_SIZE or judged.check is not step.check:
             judged.check = step.check
             judged.since = len(self._contents.seen_to_move)
             judged.packed = self._contents.packed(judged.inputs, step.check)
 
-    def _differences(self, past: Trace | None, step: int) -> list[tuple[str, str | None, str | None, str | None]]:
-        old = self._traces.definition(past.definition) if past else None
-        return list(differences(old, self._definitions[step])) if old else []
+    def _differences(self, past: bytes, step: int) -> list[Difference]:
+        both = past, self._digests[step]
+        found = self._differing.get(both)
+        if found is None:
+            old = self._traces.definition(past)
+            found = self._differing[both] = differences(old, self._definitions[step]) if old else []
+        return found
 
 
-def _past(trace: Trace | None) -> Past | None:
-    if trace is None:
-        return None
+def _past(trace: Trace) -> Past:
     return Past(
         definition=trace.definition,
         command=trace.command,

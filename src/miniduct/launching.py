@@ -87,7 +87,7 @@ class Launcher:
         space = self._space
         commands = space.commands
         jobs = [judged.job for judged in batch]
-        about = space.plan.job(jobs[0])
+        about = batch[0].about
         number, step = about.step_number, about.step
         rendered = commands.render_batch(jobs) if step.batch > 1 else commands.render(jobs[0])
         # Names by the hundred are not worth showing: then each job's command is told as if it stood alone.
@@ -104,7 +104,9 @@ class Launcher:
             call=rendered.call,
             stdout=rendered.stdout,
             body=rendered.body,
-            work=None if rendered.work is None else rendered.work._replace(attempt=max(counts)),
+            work=rendered.work
+            if rendered.work is None or max(counts) == 1
+            else rendered.work._replace(attempt=max(counts)),
             log=log,
             cwd=step.cwd,
             env=None if rendered.body is not None else self._environment(number, max(counts)),
@@ -120,7 +122,7 @@ class Launcher:
         for at, (judged, count) in enumerate(zip(batch, counts)):
             tell(
                 ev.JobStarted(
-                    space.plan.job(judged.job).name,
+                    judged.about.name,
                     judged.reasons,
                     count,
                     shown[at],
@@ -137,8 +139,7 @@ class Launcher:
 
     def copying(self, judged: Judged, tell: Callable[[Event], None], expected: float | None) -> Attempt:
         """Tell of a prepared job that copies; its attempt. The copying is the caller's."""
-        space, job = self._space, judged.job
-        about = space.plan.job(job)
+        space, job, about = self._space, judged.job, judged.about
         count = self.attempts.pop(job, 1)
         tell(
             ev.JobStarted(

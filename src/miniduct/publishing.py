@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .commands import Commands, Target
     from .contents import Contents
     from .judging import Judged
-    from .plan.columns import Plan
+    from .plan.columns import Job, Plan
     from .stores.routed import Stores
     from .stores.staging import Staging
     from .trace.database import Traces
@@ -55,8 +55,8 @@ class Published:
 
     changed: bool
     keys: list[str]
-    members_changed: bool
-    moved: list[str]
+    members_changed: bool = False
+    moved: list[str] = field(default_factory=list)
     kept: list[tuple[str, str]] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     """Former members that are no longer made, but were edited since: they stay."""
@@ -100,29 +100,31 @@ class Publisher:
 
     def prepare(self, judged: Judged) -> list[tuple[str, str]]:
         """Make room for the job's targets before its command starts; returns the user's copies that were kept (direct targets only)."""
-        job = judged.job
-        about = self._plan.job(job)
-        step = about.step
+        job, about = judged.job, judged.about
         targets = self._commands.targets(job)
+        keep = about.step.keep
+        if targets.plain:
+            self._staging.prepare(about.id, staged=targets.staged, keep=keep)
+            return []
         kept: list[tuple[str, str]] = []
-        direct = [target.text for target in targets if target.direct and not is_remote(target.text)]
+        direct = [text for text in targets.direct if not is_remote(text)]
         members: set[str] = set()
-        if direct or step.keep:
-            static = {target.text for target in targets if not target.dynamic}
-            members = {self._plan.names[key] for key in about.targets} - static
+        if direct or keep:
+            static = [text for text in about.texts if text not in targets.dynamic]
+            members = {self._plan.names[key] for key in about.targets}.difference(static)
         if direct:
-            judged.through, links = self._links(judged, [text for text in direct if text in static])
+            judged.through, links = self._links(judged, [text for text in direct if text not in targets.dynamic])
             kept = [
                 (key, self._staging.keep_aside(key))
-                for key in [*direct, *sorted(self._direct_members(targets, members))]
+                for key in [*direct, *sorted(self._direct_members(targets.every, members))]
                 if key not in links and self._is_users(judged, key)
             ]
         self._staging.prepare(
             about.id,
-            staged=[target.text for target in targets if not target.direct],
+            staged=targets.staged,
             direct=direct,
-            keep=step.keep,
-            dynamic={target.text for target in targets if target.dynamic},
+            keep=keep,
+            dynamic=targets.dynamic,
             members=members,
             others=lambda key: self._is_others(job, key),
             through=judged.through,
@@ -195,22 +197,18 @@ class Publisher:
         about = self._plan.job(job)
         targets = self._commands.targets(job)
         self._kept.pop(job, None)
-        if any(target.direct for target in targets):
+        if targets.direct:
             self._staging.restore(about.id, lambda key: self._is_others(job, key))
             # They hold what they held, with other stamps.
             self._contents.forget(key for key in about.targets if not is_remote(self._plan.names[key]))
-        self._staging.discard(
-            about.id,
-            [target.text for target in targets if not target.direct],
-            dynamic={target.text for target in targets if target.dynamic},
-        )
+        self._staging.discard(about.id, targets.staged, dynamic=targets.dynamic)
 
     def collect(self, job: int) -> list[Made]:
         """What the command made, in declared order. NotMadeError where a declared target is not there, or another job makes it too."""
         made, missing = self._present(job)
         if missing:
             raise self._not_made(missing)
-        if self._plan.job(job).dynamic:
+        if self._plan.is_dynamic(job):
             for each in made:
                 other = self._second_maker(job, each.key)
                 if other is not None:
@@ -230,7 +228,7 @@ class Publisher:
 
     def places(self, job: int) -> list[str]:
         """Where the command writes the job's files; none where one of its targets is a folder or a glob."""
-        targets = self._commands.targets(job)
+        targets = self._commands.targets(job).every
         if any(target.dynamic or target.text.endswith("/") for target in targets):
             return []
         return [target.text if target.direct else self._staging.path(target.text) for target in targets]
@@ -238,7 +236,7 @@ class Publisher:
     def _present(self, job: int) -> tuple[list[Made], list[Target]]:
         made: list[Made] = []
         missing: list[Target] = []
-        for target in self._commands.targets(job):
+        for target in self._commands.targets(job).every:
             if target.dynamic:
                 members = self._members(job, target)
                 made += members
@@ -303,7 +301,7 @@ class Publisher:
 
     def is_far(self, job: int) -> bool:
         """Has the job remote targets, so that its `fingerprints` take their time?"""
-        return any(is_remote(target.text) for target in self._commands.targets(job))
+        return self._commands.targets(job).far
 
     def fingerprints(self, judged: Judged, made: Sequence[Made], known: Mapping[str, bytes]) -> list[bytes]:
         """What identifies each thing made, for the step's own check; remote targets are uploaded, once all files are read.
@@ -311,9 +309,9 @@ class Publisher:
 
         Large files and remote targets belong into a thread.
         """
-        by_content = self._plan.job(judged.job).step.check is Check.CONTENT
+        by_content = judged.about.step.check is Check.CONTENT
         found = self._fingerprints(made, known) if by_content else [ABSENT_UNTIL_PUBLISHED] * len(made)
-        for at, each in enumerate(made):
+        for at, each in enumerate(made if self.is_far(judged.job) else ()):
             if is_remote(each.key):
                 stamp = self._upload(judged, each)
                 if by_content:
@@ -362,7 +360,7 @@ class Publisher:
     def copy(self, judged: Judged) -> list[Made]:
         """Do the work of a step that copies, as far as its own place: the target is staged, or lies where it is uploaded from. StoreError."""
         (source,) = judged.inputs
-        (target,) = self._commands.targets(judged.job)
+        (target,) = self._commands.targets(judged.job).every
         key, place = self._plan.names[source], self._staging.path(target.text)
         stamp = self._contents.stamp(source)
         assert stamp is not None
@@ -391,53 +389,52 @@ class Publisher:
 
         StoreError where a target cannot be put into its place.
         """
-        job = judged.job
-        plan = self._plan
-        about = plan.job(job)
+        job, about = judged.job, judged.about
+        targets = self._commands.targets(job)
         by_content = about.step.check is Check.CONTENT
         moved = self._moved(judged) if about.step.check is not Check.EXISTS else []
         trace = self._trace(judged, made, found, recording)
-        before = dict(zip(judged.past.targets, split(judged.past.target_fps))) if judged.past else {}
-        local = [each for each in made if each.at != each.key and not is_remote(each.key)]
-        through, links = self._links(judged, [each.key for each in local])
-        direct = judged.through.items()
-        trace.through = {**through, **{key: place for key, place in direct if self._staging.leads(key) == place}}
+        before = _made_by(judged.past)
+        local = made if targets.plain else [each for each in made if each.at != each.key and not is_remote(each.key)]
         kept = self._kept.pop(job, [])
-        kept += self._keep_users_copies(judged, dict(zip([each.key for each in made], found)), local, links)
+        through: dict[str, str] = {}
+        files = [each for each in local if not each.key.startswith(VALUES)]
+        if files:  # in a value's place stands nothing of the user's
+            through, links = self._links(judged, [each.key for each in files])
+            kept += self._keep_users_copies(judged, dict(zip([each.key for each in made], found)), files, links)
+        direct = [(key, place) for key, place in judged.through.items() if self._staging.leads(key) == place]
+        trace.through = {**through, **dict(direct)}
         if by_content:
             self._traces.record(trace)
         try:
+            if len(files) < len(local) and before:
+                self._staging.make_way([key for key in before if key.startswith(VALUES)])
             self._staging.publish([(each.key, each.at) for each in local], through)
         except StoreError:
             if by_content:
                 self._take_back(judged)
             raise
-        stamps = self._learn(job, made, found if by_content else None, hashed_at_ns)
+        stamps = self._learn(about, made, found if by_content else None, hashed_at_ns)
         if not by_content:
             trace.target_fps = b"".join(mtime_fingerprint(stamp) for stamp in stamps)
             self._traces.record(trace)
-        if any(target.direct for target in self._commands.targets(job)):
+        if targets.direct:
             kept += self._staging.commit(about.id)
-        now = dict(zip(trace.targets, split(trace.target_fps)))
-        left = self._remove_former_members(job, before, now)
+        now = _made_by(trace)
+        published = Published(before != now, list(now), moved=moved, kept=kept)
         if about.dynamic:
+            published.left = self._remove_former_members(job, before, now)
             self._staging.claims.update(dict.fromkeys(now, about.id))
-        return Published(
-            changed=before != now,
-            keys=list(now),
-            members_changed=(about.dynamic and {plan.names[key] for key in about.targets} != set(now))
-            or (before != now and self._is_looked_into(job)),
-            moved=moved,
-            kept=kept,
-            left=left,
-        )
+            published.members_changed = {self._plan.names[key] for key in about.targets} != now.keys()
+        if published.changed and not targets.plain and self._is_looked_into(about):
+            published.members_changed = True
+        return published
 
-    def _is_looked_into(self, job: int) -> bool:
+    def _is_looked_into(self, job: Job) -> bool:
         """Does a step read by its names what lies in a folder that the job makes as a whole?"""
-        about = self._plan.job(job)
-        if not any(text.endswith("/") for text in about.texts):
+        if not any(text.endswith("/") for text in job.texts):
             return False
-        return any(about.step_number in self._plan.dynamic_before(other) for other in range(len(self._plan.steps)))
+        return any(job.step_number in self._plan.dynamic_before(other) for other in range(len(self._plan.steps)))
 
     def _take_back(self, judged: Judged) -> None:
         """The run was recorded, but its targets did not get into their places: what the run before made stands there."""
@@ -447,8 +444,8 @@ class Publisher:
             self._traces.forget([self._plan.job_id(judged.job)])
 
     def _trace(self, judged: Judged, made: Sequence[Made], found: Sequence[bytes], recording: Recording) -> Trace:
-        plan = self._plan
-        job = plan.job(judged.job)
+        names = self._plan.names
+        job = judged.about
         return Trace(
             id=job.id,
             step=job.step.name,
@@ -456,7 +453,7 @@ class Publisher:
             definition=self._digests[job.step_number],
             command=judged.command or self._commands.digest(judged.job),
             check=job.step.check.value,
-            inputs=[plan.names[key] for key in judged.inputs],
+            inputs=[names[key] for key in judged.inputs],
             input_fps=judged.packed,
             targets=[each.key for each in made],
             target_fps=b"".join(found),
@@ -494,11 +491,10 @@ class Publisher:
         What one of the `links` leads to stays where it is.
         """
         kept = []
-        job = judged.job
         for each in made:
-            if each.key in links or each.key.startswith(VALUES):
+            if each.key in links:
                 continue
-            number = self._number(job, each.key)
+            number = self._number(judged.about, each.key)
             stamp = self._store.stat(each.key)
             if stamp is None:
                 continue
@@ -512,15 +508,17 @@ class Publisher:
                 kept.append((each.key, self._staging.keep_aside(each.key)))
         return kept
 
-    def _number(self, job: int, key: str) -> int | None:
+    def _number(self, job: Job, key: str) -> int | None:
         """The number of a key that the job made. Those of all keys are looked up only for a dynamic target."""
-        plan, about = self._plan, self._plan.job(job)
-        if about.dynamic:
-            return plan.key(key)
-        names = plan.names
-        return next((number for number in about.targets if names[number] == key), None)
+        if job.dynamic:
+            return self._plan.key(key)
+        names = self._plan.names
+        for number in job.targets:
+            if names[number] == key:
+                return number
+        return None
 
-    def _learn(self, job: int, made: Sequence[Made], found: Sequence[bytes] | None, hashed_at_ns: int) -> list[Stamp]:
+    def _learn(self, job: Job, made: Sequence[Made], found: Sequence[bytes] | None, hashed_at_ns: int) -> list[Stamp]:
         stamps = []
         for at, each in enumerate(made):
             stamp = self._store.stat(each.key)
@@ -538,8 +536,6 @@ class Publisher:
 
     def _remove_former_members(self, job: int, before: dict[str, bytes], now: dict[str, bytes]) -> list[str]:
         """Members of a dynamic target that the last run made and this one did not: removed if they still are what was made."""
-        if not self._plan.job(job).dynamic:
-            return []
         left = []
         for key in before.keys() - now.keys():
             if self._store.stat(key) is None or self._is_others(job, key):
@@ -555,6 +551,11 @@ MOVED = b"moved".ljust(FINGERPRINT_SIZE, b"\0")
 """Stands in a trace for an input that changed while it was read."""
 ABSENT_UNTIL_PUBLISHED = bytes(FINGERPRINT_SIZE)
 """Stands for a target judged by its time: the rename that publishes it does not change its mtime, but the stamp is taken afterwards."""
+
+
+def _made_by(run: Trace | None) -> dict[str, bytes]:
+    """The targets of a run with their fingerprints."""
+    return {} if run is None else dict(zip(run.targets, split(run.target_fps)))
 
 
 def split(fingerprints: bytes) -> list[bytes]:

@@ -40,7 +40,10 @@ class Reason:
     new: str | None = None
 
 
-@dataclass(frozen=True)
+NEW, FORCED = Reason("new"), Reason("forced")
+
+
+@dataclass
 class Past:
     """What the last good run of a job saw and made. Fingerprints are packed, 32 bytes for each name, in the order of the names."""
 
@@ -54,7 +57,7 @@ class Past:
     check: Check = Check.CONTENT
 
 
-@dataclass(frozen=True)
+@dataclass
 class Present:
     """What is there now. `unsettled` holds inputs whose makers have yet to run: their content is not compared.
 
@@ -77,11 +80,8 @@ class Present:
     unsettled: frozenset[str] = field(default=frozenset())
 
 
-def judge(past: Past | None, present: Present) -> tuple[Reason, ...]:
-    """All reasons to run the job, the most telling first; empty: up to date."""
-    if past is None:
-        first = Reason("new")
-        return (first, Reason("forced")) if present.forced else (first,)
+def judge(past: Past, present: Present) -> tuple[Reason, ...]:
+    """All reasons to run a job that ran before, the most telling first; empty: up to date."""
     reasons = [
         *(_definition(past, present)),
         *(_check(past, present)),
@@ -90,7 +90,7 @@ def judge(past: Past | None, present: Present) -> tuple[Reason, ...]:
         *(_age(past, present)),
     ]
     if present.forced:
-        reasons.append(Reason("forced"))
+        reasons.append(FORCED)
     if len(reasons) > MOST_REASONS:
         reasons = [*reasons[:MOST_REASONS], Reason("more", new=str(len(reasons) - MOST_REASONS))]
     return tuple(reasons)

@@ -84,8 +84,8 @@ class Scheduler:
         *,
         slots: int,
         priority: Mapping[int, float] | None = None,
-        cpus: Callable[[int], int] = lambda _job: 1,
-        pool: Callable[[int], str | None] = lambda _job: None,
+        cpus: Callable[[int], int] | None = None,
+        pool: Callable[[int], str | None] | None = None,
         pools: Mapping[str, int] | None = None,
     ) -> None:
         self._graph = graph
@@ -138,17 +138,20 @@ class Scheduler:
 
     def fits(self, job: int) -> bool:
         """Is there room in the slots? A job that wants more than there are gets all of them."""
-        return min(self._cpus(job), self._slots) <= self.free
+        return self._cpus_of(job) <= self.free
+
+    def _cpus_of(self, job: int) -> int:
+        return 1 if self._cpus is None else min(self._cpus(job), self._slots)
 
     def take(self, job: int) -> bool:
         """Give a popped job its slots and its place in its pool; False: its pool is full, and it is parked until there is room."""
-        pool = self._pool(job)
+        pool = None if self._pool is None else self._pool(job)
         if pool is not None and pool in self._room:
             if not self._room[pool]:
                 self._parked[pool].append((-self._priority.get(job, 0.0), job))
                 return False
             self._room[pool] -= 1
-        cpus = min(self._cpus(job), self._slots)
+        cpus = self._cpus_of(job)
         self.free -= cpus
         self._held[job] = (cpus, pool)
         return True

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from miniduct import PipelineBuilder, PythonStep
 from miniduct.pipeline import values
 from miniduct.stores import local
+from miniduct.trace.database import Traces
 
 if TYPE_CHECKING:
     import pathlib
@@ -77,6 +81,81 @@ def test_where_nothing_is_to_be_done_nothing_is_written() -> None:
     before = {path: os.stat(path).st_mtime_ns for path in _files(".duct")}
     chain().execute()
     assert {path: os.stat(path).st_mtime_ns for path in _files(".duct")} == before
+
+
+def test_what_differs_between_two_definitions_is_found_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+    definition = Traces.definition
+
+    def counting(traces: Traces, digest: bytes) -> str | None:
+        asked.append(digest)
+        return definition(traces, digest)
+
+    monkeypatch.setattr(Traces, "definition", counting)
+    alike(1).execute()
+    assert {each.reason for each in alike(2).execute().values()} == {"function number closure found changed"}
+    assert len(asked) == 1
+
+
+def alike(found: int) -> PipelineBuilder:
+    """Five steps of one function."""
+
+    def number() -> int:
+        return found
+
+    builder = PipelineBuilder("alike")
+    builder.add_steps(*(PythonStep(number, name=f"s{at}") for at in range(5)))
+    return builder
+
+
+def test_a_value_is_not_renamed_over_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a file renamed over another, ext4 begins to write the content at once."""
+    alike(1).execute()
+    there: list[bool] = []
+    rename = os.rename
+
+    def noting(source: str, place: str) -> None:
+        if place.startswith(".duct/values/"):
+            there.append(os.path.lexists(place))
+        rename(source, place)
+
+    monkeypatch.setattr(os, "rename", noting)
+    results = alike(2).execute()
+    assert there == [False] * 5
+    assert [each.value for each in results.values()] == [2] * 5
+
+
+def test_a_kill_before_the_rename_of_a_value_loses_nothing() -> None:
+    program = """
+        import os, sys
+        from miniduct import PipelineBuilder, PythonStep
+
+        found = int(sys.argv[1])
+        rename = os.rename
+
+        def killed(source, place):
+            if place.startswith(".duct/values/"):
+                os._exit(9)
+            rename(source, place)
+
+        if sys.argv[2] == "killed":
+            os.rename = killed
+        builder = PipelineBuilder("demo")
+        builder.add_step(PythonStep(lambda: found, name="one"))
+        result = builder.execute()["one"]
+        print(result.status, result.value)
+        """
+    with open("program.py", "w", encoding="ascii") as file:
+        file.write(textwrap.dedent(program))
+    runs = [
+        subprocess.run([sys.executable, "program.py", *words], check=False, capture_output=True, text=True)
+        for words in (
+            ("1", "whole"),
+            ("2", "killed"),
+            ("2", "whole"),
+        )
+    ]
+    assert [(each.returncode, each.stdout) for each in runs] == [(0, "done 1\n"), (9, ""), (0, "up to date 2\n")]
 
 
 def _files(folder: str) -> list[str]:

@@ -43,10 +43,6 @@ def test_same_as_last_time_is_up_to_date() -> None:
     assert judge(PAST, PRESENT) == ()
 
 
-def test_job_that_never_ran_is_new() -> None:
-    assert kinds(judge(None, PRESENT)) == [("new", None)]
-
-
 def test_changed_input_is_named_with_old_and_new() -> None:
     present = replace(PRESENT, input_fingerprints=digest("a1") + digest("b2"))
     assert judge(PAST, present) == (Reason("input-changed", "b", digest("b1")[:6].hex(), digest("b2")[:6].hex()),)

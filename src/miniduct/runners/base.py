@@ -24,7 +24,7 @@ class Invocation(NamedTuple):
     ask: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class Task:
     """One attempt of one job, ready to be started.
 
@@ -50,7 +50,7 @@ class Task:
     work: Work | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Done:
     """The attempt ended by itself, or was killed.
 
