@@ -16,12 +16,13 @@ from ..text import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from types import FrameType
+    from types import CodeType, FrameType
 
 Path = str | os.PathLike[str]
 Keys = Path | Sequence[Path] | Mapping[str, Path | Sequence[Path]]
 Failure = type[BaseException] | int | str
 
+_MOST_PLACES = 1000
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
@@ -41,13 +42,13 @@ class Own:
 
     __slots__ = ("before", "cache", "function", "name", "pipeline", "place", "said")
 
-    def __init__(self, step: BaseStep, name: str, said: dict[str, Any], cache: bool) -> None:
+    def __init__(self, name: str, said: dict[str, Any], cache: bool, place: Location) -> None:
         self.name = name
         self.said = said
         self.cache = cache
         self.before: dict[BaseStep, None] = {}
         self.pipeline: Named | None = None
-        self.place = place_of_call(step)
+        self.place = place
         self.function: Callable[..., Any] | None = None
 
 
@@ -63,6 +64,7 @@ class BaseStep:
     """
 
     merge: Callable[[Mapping[str, Any]], Sequence[Any] | Mapping[str, Any]] | None = None
+    __own: Own | None = None
 
     def __init__(
         self,
@@ -91,9 +93,8 @@ class BaseStep:
         cache: bool = True,
         **unknown: NoReturn,
     ) -> None:
-        given = locals()
         for setting in unknown:
-            near = nearest(setting, [*_SETTINGS, "name", "target", "cache"])
+            near = nearest(setting, [*_DEFAULTS, "name", "target", "cache"])
             meant = f'; did you mean "{near[0]}"?' if near else ""
             raise TypeError(f'{type(self).__name__} has no setting "{setting}"{meant}')
         if type(self).__hash__ is None:
@@ -103,15 +104,20 @@ class BaseStep:
         if target is not None:
             if targets:
                 raise TypeError("target and targets say the same thing: give one of them")
-            given["targets"] = target
+            targets = target
+        # fmt: off
+        given = (
+            inputs, targets, after, foreach, where, params, env, secrets, cwd, timeout, retries, backoff, retry_on, pool, cpus, check, max_age, tags,
+            description,
+        )  # as `_DEFAULTS` has them: `locals()` and a look-up of each were a third of what it costs to make a step
+        # fmt: on
         said = {}
-        for key, default in _SETTINGS.items():
-            value = given[key]
+        for (setting, default), value in zip(_DEFAULTS.items(), given):
             if value is not default and value is not None:
-                value = _plain(key, value)
+                value = _plain(setting, value)
                 if value or not isinstance(value, (list, dict)):
-                    said[key] = value
-        self.__own = Own(self, type(self).__name__ if name is None else name, said, cache)
+                    said[setting] = value
+        self.__own = Own(type(self).__name__ if name is None else name, said, cache, place_of_call(self))
 
     @property
     def name(self) -> str:
@@ -149,13 +155,13 @@ class BaseStep:
         return self
 
     def __repr__(self) -> str:
-        held = vars(self).get(OWN)
+        held = self.__own
         return f"<{type(self).__name__} {held.name if held else '?'}>"
 
 
 OWN = "_BaseStep__own"
 """The one attribute of a step that is not its class's."""
-_SETTINGS = {
+_DEFAULTS = {
     key: default
     for key, default in (BaseStep.__init__.__kwdefaults__ or {}).items()
     if key not in ("name", "target", "cache")
@@ -167,7 +173,7 @@ _UNORDERED = ("after", "env", "secrets", "tags", "retry_on")
 
 def own(step: BaseStep) -> Own:
     """What the step holds for this package. TypeError where its class's `__init__` has forgotten the base's."""
-    held: Own | None = vars(step).get(OWN)
+    held: Own | None = getattr(step, OWN)
     if held is None:
         name = type(step).__name__
         if hasattr(step, "__dataclass_fields__"):
@@ -222,7 +228,22 @@ def place_of_call(made: object = None) -> Location:
     frame = sys._getframe(1)
     while frame.f_back is not None and (frame.f_code.co_filename.startswith(_PACKAGE) or _is_init(frame, made)):
         frame = frame.f_back
-    return Location(frame.f_code.co_filename, frame.f_lineno)
+    known = _places.get((id(frame.f_code), frame.f_lasti))
+    return _met(frame) if known is None else known[1]
+
+
+_places: dict[tuple[int, int], tuple[CodeType, Location]] = {}
+"""Calls of this package that were met, by code object (kept, so that its id stays its own) and instruction: a loop makes many steps at one place,
+and Python counts the lines of the code before it each time.
+"""
+
+
+def _met(frame: FrameType) -> Location:
+    if len(_places) >= _MOST_PLACES:
+        _places.clear()
+    found = Location(frame.f_code.co_filename, frame.f_lineno)
+    _places[id(frame.f_code), frame.f_lasti] = frame.f_code, found
+    return found
 
 
 def _is_init(frame: FrameType, made: object) -> bool:
