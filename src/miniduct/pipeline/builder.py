@@ -13,7 +13,9 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from blake3 import blake3
 
@@ -30,7 +32,7 @@ from ..template import parse
 from ..text import escaped
 from ..workspace import Where, open_workspace
 from . import calling, identity, values
-from .calling import Recipe
+from .calling import Merge, Recipe, Source
 from .checking import Checker
 from .objects import UnidentifiedError
 from .results import FAILED, NOT_RUN, PipelineError, Results, StepResult
@@ -54,6 +56,8 @@ _LONGEST_FILE_NAME = 255
 _ONE = threading.Lock()
 """A run stands in its project's folder, and so does the whole process: one run at a time."""
 
+
+Made = TypeVar("Made", Step, Body)
 
 _WHERE = threading.Lock()
 _left: str | None = None
@@ -144,22 +148,22 @@ class PipelineBuilder:
         """Add a step; returns it. TypeError, ValueError where it cannot be one of this pipeline."""
         if not isinstance(step, BaseStep):
             raise TypeError(f"add_step takes a step, not {type(step).__name__}")
-        held = own(step)
-        if not isinstance(step.name, str) or not _NAME.fullmatch(step.name):
+        held, name = own(step), step.name
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ValueError(
-                f"{held.place}: a step's name is a text of letters, digits, _ . + and - only, not {step.name!r}"
+                f"{held.place}: a step's name is a text of letters, digits, _ . + and - only, not {name!r}"
             )
         if held.pipeline is self:
-            raise ValueError(f'step "{step.name}" was added already')
+            raise ValueError(f'step "{name}" was added already')
         if held.pipeline is not None:
-            raise ValueError(f'step "{step.name}" belongs to the pipeline "{held.pipeline.name}" already')
-        other = self._steps.get(step.name)
+            raise ValueError(f'step "{name}" belongs to the pipeline "{held.pipeline.name}" already')
+        other = self._steps.get(name)
         if other is not None:
             raise ValueError(
-                f'two steps are called "{step.name}": {own(other).place} and {held.place}; give one of them another name'
+                f'two steps are called "{name}": {own(other).place} and {held.place}; give one of them another name'
             )
         held.pipeline = self
-        self._steps[step.name] = step
+        self._steps[name] = step
         return step
 
     def add_steps(self, *steps: BaseStep) -> None:
@@ -299,91 +303,156 @@ class PipelineBuilder:
         checker = Checker(f'pipeline "{self._name}"', root, values.program())
         place = _location(self._place, root, {})
         pools, stores = checker.pools(place, self._pools), checker.stores(place, self._stores)
-        places: dict[str, str] = {}
+        places: dict[Location, Location] = {}
         said = checker.steps({step: _location(own(step).place, root, places) for step in self.steps}, pools)
         code = identity.Known(root)
-        steps = tuple(self._step(step, said, code) for step in said)
+        translation = _Translation(self._name, self._workers, said, code, self._held, self._raised)
+        steps = tuple([translation.of(step) for step in said])
         code.forget_values()
         today = checker.today.date().isoformat() if checker.today.used else None
         return Project(root=root, files=(), steps=steps, pools=pools or {}, stores=stores, today=today)
 
-    def _step(self, step: BaseStep, said: Mapping[BaseStep, Said], code: identity.Known) -> Step:
-        held = own(step)
-        place, own_inputs, targets, settings, known = said[step]
-        inputs, after = list(own_inputs), list(settings.get("after", ()))
+
+class _First(NamedTuple):
+    """The first of some steps that are alike."""
+
+    function: Callable[..., Any]
+    """Kept, so that its id stays its own."""
+    step: Step
+    body: Body
+    recipe: Recipe
+
+
+class _Translation:
+    """The steps of a pipeline as the engine knows them, from what they say.
+
+    Steps are alike that have one function and differ in their names, plain keys and values of parameters only. The first of them is checked
+    for all, and the others are made after it: 10,000 of them are most of what a large pipeline with nothing to do costs.
+    """
+
+    def __init__(
+        self,
+        pipeline: str,
+        workers: str,
+        said: Mapping[BaseStep, Said],
+        code: identity.Known,
+        held: dict[str, Any],
+        raised: dict[str, BaseException],
+    ) -> None:
+        self._folder = f"{VALUES}{pipeline}/"
+        self._workers = workers
+        self._said = said
+        self._code = code
+        self._held = held
+        self._raised = raised
+        self._firsts: dict[tuple[object, ...], _First] = {}
+
+    def of(self, step: BaseStep) -> Step:
+        """The step for the engine. PlanError with what is wrong with its function."""
+        said, name, before = self._said[step], step.name, own(step).before
+        inputs, after = [*said.inputs], [*said.settings.get("after", ())]
+        sources: tuple[Source, ...] = ()
         if isinstance(step, CopyStep):
-            after += [each.name for each in held.before]
-            sources = []
-        else:
-            sources = [self._source(each, said[each].targets, inputs, after, place) for each in held.before]
-        if step.makes_value:
-            targets = (Slot(self._value_key(step), None, place),)
-        if after:
-            settings = {**settings, "after": tuple(dict.fromkeys(after))}
-        if not held.cache:
-            settings = {**settings, "max_age": 0}
-        made = _replaced(
-            _PLAIN,
-            name=step.name,
-            location=place,
-            run_location=place,
-            inputs=tuple(inputs),
-            targets=targets,
-            **settings,
-        )
+            after += [each.name for each in before]
+        elif before:
+            sources = tuple([self._source(each, inputs, after, said.place) for each in before])
+        mine: dict[str, Any] = {
+            "name": name,
+            "location": said.place,
+            "run_location": said.place,
+            "inputs": tuple(inputs),
+            "targets": (Slot(self._value_key(name), None, said.place),) if said.makes_value else said.targets,
+            "after": tuple(dict.fromkeys(after)),
+        }
         if isinstance(step, (CopyStep, ShellStep)):
-            for method, base in (("run", BaseStep.run), ("merge", BaseStep.merge)):
-                if getattr(type(step), method) is not base:
-                    what = f'step "{step.name}" calls no function, and {type(step).__name__} defines {method}'
-                    raise _mistake(held.place, what, "derive it from BaseStep")
-            if isinstance(step, ShellStep):
-                _check_texts(step, made.params)
-                if not known:
-                    compile_command(made)
-            return made
+            return _without_function(step, said, mine)
+        function, merge = _methods(step)
+        if merge is not None or getattr(function, "__self__", None) is step:
+            return self._first(step, function, merge, sources, mine).step
+        params = said.settings.get("params", {})
+        shape = (id(said.first), id(function), sources, tuple(params))
+        first = self._firsts.get(shape)
+        if first is None:
+            first = self._firsts[shape] = self._first(step, function, None, sources, mine)
+            return first.step
+        recipe = first.recipe
+        if params:
+            recipe = replace(recipe, params=params)
+            mine["code"], mine["params"] = _identity(step, function, params, self._code)
+        if first.body.remote is None:
+            mine["body"] = _replaced(first.body, call=partial(self._perform, name, function, None, recipe))
+        elif params:
+            module, called, asked = first.body.remote
+            mine["body"] = _replaced(first.body, remote=(module, called, {**asked, "recipe": recipe.plain()}))
+        return _replaced(first.step, **mine)
+
+    def _first(
+        self,
+        step: BaseStep,
+        function: Callable[..., Any],
+        merge: Merge | None,
+        sources: tuple[Source, ...],
+        mine: Mapping[str, Any],
+    ) -> _First:
+        said, held = self._said[step], own(step)
+        made = _replaced(_PLAIN, **{**said.settings, **mine})
+        if not held.cache:
+            made = _replaced(made, max_age=0)
         recipe = Recipe(
-            tuple(sources),
-            len(own_inputs),
-            tuple(slot.name for slot in own_inputs),
-            tuple(slot.name for slot in targets),
+            sources,
+            tuple([each.name for each in held.before]) if merge is not None else (),
+            len(said.inputs),
+            tuple([slot.name for slot in said.inputs]),
+            tuple([slot.name for slot in made.targets]),
             made.params,
-            step.makes_value,
+            said.makes_value,
             held.cache,
         )
-        _check_arguments(step, recipe, made)
-        pieces, params = _identity(step, made.params, code)
-        return _replaced(made, code=pieces, params=params, body=self._body(step, made, recipe, code))
+        _check_arguments(step, function, merge, recipe, made)
+        thing = function if merge is None and getattr(function, "__self__", None) is not step else step
+        pieces, params = _identity(step, thing, made.params, self._code)
+        body = self._body(step, function, merge, made, recipe, thing)
+        return _First(function, _replaced(made, code=pieces, params=params, body=body), body, recipe)
 
-    def _value_key(self, step: BaseStep) -> str:
-        name = os.fsencode(step.name)
-        if len(name) > _LONGEST_FILE_NAME:
-            name = b"%b-%b" % (name[:200], blake3(name).hexdigest(length=6).encode())
-        return f"{VALUES}{self._name}/{name.decode(errors='ignore')}"
+    def _value_key(self, name: str) -> str:
+        if not name.isascii() or len(name) > _LONGEST_FILE_NAME:
+            data = os.fsencode(name)
+            if len(data) > _LONGEST_FILE_NAME:
+                data = b"%b-%b" % (data[:200], blake3(data).hexdigest(length=6).encode())
+            name = data.decode(errors="ignore")
+        return self._folder + name
 
-    def _source(
-        self, before: BaseStep, slots: Sequence[Slot], inputs: list[Slot], after: list[str], place: Location
-    ) -> tuple[str, str, tuple[int, ...]]:
-        """What a step before gives, as further inputs: its name, the kind of its output, the slots meant."""
-        if before.makes_value:
-            inputs.append(Slot(self._value_key(before), None, place))
-            return before.name, "value", (len(inputs) - 1,)
+    def _source(self, before: BaseStep, inputs: list[Slot], after: list[str], place: Location) -> Source:
+        """What a step before gives, as further inputs: the kind of its output, the slots meant."""
+        said = self._said[before]
+        slots = said.targets
+        if said.makes_value:
+            inputs.append(Slot(self._value_key(before.name), None, place))
+            return "value", (len(inputs) - 1,)
         if not slots:
             after.append(before.name)
-            return before.name, "nothing", ()
+            return "nothing", ()
         kind = "path" if len(slots) == 1 and not _OPEN.search(slots[0].text) else "paths"
         if any(_OPEN.search(slot.text) or slot.text.endswith("/") for slot in slots):
             inputs.append(Slot("", None, place, step=before.name))
-            return before.name, kind, (len(inputs) - 1,)
+            return kind, (len(inputs) - 1,)
         at = []
         for slot in slots:
             known = next((n for n, each in enumerate(inputs) if each.text == slot.text and not each.step), None)
             if known is None:
                 inputs.append(Slot(slot.text, None, place))
             at.append(len(inputs) - 1 if known is None else known)
-        return before.name, kind, tuple(at)
+        return kind, tuple(at)
 
-    def _body(self, step: BaseStep, made: Step, recipe: Recipe, code: identity.Known) -> Body:
-        function, merge = step.function, step.merge
+    def _body(
+        self,
+        step: BaseStep,
+        function: Callable[..., Any],
+        merge: Merge | None,
+        made: Step,
+        recipe: Recipe,
+        thing: object,
+    ) -> Body:
         if (made.cwd != "." or made.env_set) and self._workers == "threads":
             setting = "cwd" if made.cwd != "." else "a table as env"
             raise _mistake(
@@ -391,44 +460,58 @@ class PipelineBuilder:
                 f'step "{step.name}" has {setting}, which all threads of the process would share',
                 'say workers="processes", or use a ShellStep',
             )
-        label = f"{identity.name_of(_thing(step))}()"
-        arguments = recipe.arguments(by_step=merge is not None)
-        if self._workers == "processes":
-            if not recipe.keeps:
-                raise _mistake(
-                    own(step).place,
-                    f'step "{step.name}" says cache=False, and its value would stay in another process',
-                    'say workers="threads", or leave cache as it is',
-                )
-            name, folder = _importable(step, function)
-            asked = {"function": name, "folder": folder, "recipe": recipe.plain()}
-            return Body(_never, label, ("miniduct.pipeline.calling", "remote", asked), arguments)
-        raised, held, name = self._raised, self._held, step.name
+        label = f"{identity.name_of(thing)}()"
+        if self._workers == "threads":
+            call = partial(self._perform, step.name, function, merge, recipe)
+            return Body(call, label, arguments=recipe.arguments())
+        if not recipe.keeps:
+            raise _mistake(
+                own(step).place,
+                f'step "{step.name}" says cache=False, and its value would stay in another process',
+                'say workers="threads", or leave cache as it is',
+            )
+        return Body(_never, label, _remote(*_importable(step, function), recipe), recipe.arguments())
 
-        def call(work: Work) -> Mapping[str, bytes]:
-            try:
-                return calling.perform(function, merge, recipe, work, held, code.classes)
-            except BaseException as error:
-                if not HERE.attempt.asked:  # else it is ours, or too late
-                    raised[name] = error
-                raise
+    def _perform(
+        self, step: str, function: Callable[..., Any], merge: Merge | None, recipe: Recipe, work: Work
+    ) -> Mapping[str, bytes]:
+        try:
+            return calling.perform(function, merge, recipe, work, self._held, self._code.classes)
+        except BaseException as error:
+            if not HERE.attempt.asked:  # else it is ours, or too late
+                self._raised[step] = error
+            raise
 
-        return Body(call, label, arguments=arguments)
+
+def _remote(function: str, folder: str, recipe: Recipe) -> tuple[str, str, Mapping[str, Any]]:
+    asked = {"function": function, "folder": folder, "recipe": recipe.plain()}
+    return "miniduct.pipeline.calling", "remote", asked
+
+
+def _without_function(step: BaseStep, said: Said, mine: Mapping[str, Any]) -> Step:
+    """The step of a command or a copy."""
+    made = _replaced(_PLAIN, **{**said.settings, **mine})
+    if not own(step).cache:
+        made = _replaced(made, max_age=0)
+    for method, base in (("run", BaseStep.run), ("merge", BaseStep.merge)):
+        if getattr(type(step), method) is not base:
+            what = f'step "{step.name}" calls no function, and {type(step).__name__} defines {method}'
+            raise _mistake(own(step).place, what, "derive it from BaseStep")
+    if isinstance(step, ShellStep):
+        _check_texts(step, made.params)
+        if said.first is step:
+            compile_command(made)
+    return made
 
 
 def _never(work: Work) -> None:  # noqa: ARG001
     raise AssertionError("called in a worker only")
 
 
-def _thing(step: BaseStep) -> object:
-    """What the step's identity rests on: the function, or the object itself with the fields of its own."""
-    return step if getattr(step.function, "__self__", None) is step or step.merge is not None else step.function
-
-
 def _identity(
-    step: BaseStep, params: Mapping[str, Any], code: identity.Known
+    step: BaseStep, thing: object, params: Mapping[str, Any], code: identity.Known
 ) -> tuple[tuple[tuple[str, str], ...], dict[str, Any]]:
-    """The step's code, and what stands for its parameters. PlanError where something cannot be told from another."""
+    """The code that a step rests on by its `thing`, and what stands for its parameters. PlanError where something cannot be told from another."""
     found, parts, what = {}, [], ""
     try:
         for name, value in params.items():
@@ -437,7 +520,7 @@ def _identity(
             if part.uses:
                 parts.append(part)
         what = "what its function uses"
-        return code.code_of(_thing(step), *parts), found
+        return code.code_of(thing, *parts), found
     except UnidentifiedError as error:
         raise _mistake(
             own(step).place, f'step "{step.name}": {what} {error}', "give plain data, or a file as an input"
@@ -471,10 +554,10 @@ def _odd_names(value: object) -> list[object]:
     return found
 
 
-def _replaced(step: Step, **changes: Any) -> Step:
+def _replaced(thing: Made, **changes: Any) -> Made:
     """`dataclasses.replace` with less work: there may be 10,000 steps."""
-    found = object.__new__(Step)
-    found.__dict__.update(step.__dict__, **changes)
+    found = object.__new__(type(thing))
+    found.__dict__.update(thing.__dict__, **changes)
     return found
 
 
@@ -501,7 +584,7 @@ def _importable(step: BaseStep, function: Callable[..., Any]) -> tuple[str, str]
     return f"{values.program() if module == '__main__' else module}:{name}", folder
 
 
-def _methods(step: BaseStep) -> tuple[Callable[..., Any], Callable[..., Any] | None]:
+def _methods(step: BaseStep) -> tuple[Callable[..., Any], Merge | None]:
     """What is called for run and for merge. PlanError where a property of the user's raises."""
     method = "run"
     try:
@@ -513,9 +596,10 @@ def _methods(step: BaseStep) -> tuple[Callable[..., Any], Callable[..., Any] | N
         raise _mistake(own(step).place, what, f"write {method} as a method") from error
 
 
-def _check_arguments(step: BaseStep, recipe: Recipe, made: Step) -> None:
+def _check_arguments(
+    step: BaseStep, function: Callable[..., Any], merge: Merge | None, recipe: Recipe, made: Step
+) -> None:
     """Does the function take what it will get? Only what is certain is a mistake."""
-    function, merge = _methods(step)
     if calling.is_async(function):
         raise _mistake(
             own(step).place, f'step "{step.name}" has an async function', "call asyncio.run inside a plain function"
@@ -555,14 +639,14 @@ def _check_arguments(step: BaseStep, recipe: Recipe, made: Step) -> None:
         )
     names |= recipe.params.keys()
     names |= {"params"} if recipe.params else set()
-    for name, (before, kind, slots) in zip(known.named[: known.by_place], recipe.sources):
+    for name, (kind, slots), before in zip(known.named[: known.by_place], recipe.sources, own(step).before):
         same = (name, kind) in (("input", "path"), ("inputs", "paths")) and slots == (*range(recipe.own),)
         if name in {*names, "target", "targets"} and not same:
             raise _wrong_argument(
                 step,
                 name,
-                f'would get the output of "{before}" by its place, and has a meaning of its own',
-                f'put an argument for the output before it, or say after=["{before}"] where only the order matters',
+                f'would get the output of "{before.name}" by its place, and has a meaning of its own',
+                f'put an argument for the output before it, or say after=["{before.name}"] where only the order matters',
             )
     placed = known.named[: len(recipe.sources)]
     names |= {"params"}
@@ -610,7 +694,7 @@ class _Checks:
         self._pipeline = pipeline
 
     def check(self) -> None:
-        steps = self._pipeline.steps
+        steps, met, backwards = self._pipeline.steps, set(), False
         for step in steps:
             for before in own(step).before:
                 theirs = own(before).pipeline
@@ -621,7 +705,10 @@ class _Checks:
                         f'step "{before.name}" comes before "{step.name}" of the pipeline "{self._pipeline.name}", and {what}',
                         "add_step adds a step" if theirs is None else "make one step for each pipeline",
                     )
-        self._no_circle(steps)
+                backwards = backwards or before not in met
+            met.add(step)
+        if backwards:  # a circle needs one step that comes before one added earlier
+            self._no_circle(steps)
 
     @staticmethod
     def _no_circle(steps: Sequence[BaseStep]) -> None:
@@ -657,12 +744,12 @@ def _mistake(place: Location, what: str, hint: str) -> PlanError:
     return PlanError([Mistake(file, place.line, what, hint=hint)])
 
 
-def _location(place: Location, root: str, places: dict[str, str]) -> Location:
-    file = places.get(place.file)
-    if file is None:
+def _location(place: Location, root: str, places: dict[Location, Location]) -> Location:
+    found = places.get(place)
+    if found is None:
         inside = place.file.startswith(root + os.sep)
-        file = places[place.file] = os.path.relpath(place.file, root) if inside else place.file
-    return Location(file, place.line)
+        found = places[place] = Location(os.path.relpath(place.file, root) if inside else place.file, place.line)
+    return found
 
 
 @contextmanager

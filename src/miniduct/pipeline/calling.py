@@ -10,7 +10,7 @@ import inspect
 import os
 import sys
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,21 +20,27 @@ from . import values
 from .identity import Known
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping
+    from collections.abc import MutableMapping
 
     from ..model import Work
+
+
+Source = tuple[str, tuple[int, ...]]
+"""What a step before gives: its kind ("value", "path", "paths", "nothing"), and the slots meant."""
+Merge = Callable[[Mapping[str, Any]], Any]
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How a step's function is called.
 
-    `sources` are the steps before it, in order of connection: name, kind ("value", "path", "paths", "nothing"), and the slots
-    meant. `own` is the number of slots that the step itself names, `input_names` their names. `makes_value`: what the function
-    returns is the step's value; `keeps`: it must be pickled.
+    `sources` are what the steps before it give, in order of connection, and `names` those of these steps, where `merge` asks
+    for them. `own` is the number of slots that the step itself names, `input_names` their names. `makes_value`: what the
+    function returns is the step's value; `keeps`: it must be pickled.
     """
 
-    sources: tuple[tuple[str, str, tuple[int, ...]], ...]
+    sources: tuple[Source, ...]
+    names: tuple[str, ...]
     own: int
     input_names: tuple[str | None, ...]
     target_names: tuple[str | None, ...]
@@ -45,10 +51,11 @@ class Recipe:
     def plain(self) -> dict[str, Any]:
         return asdict(self)
 
-    def arguments(self, *, by_step: bool) -> list[Any]:
-        """As what the function is given what is read and made. `by_step`: the names of the steps before it count."""
-        before = [[name if by_step else "", kind, slots] for name, kind, slots in self.sources]
-        return [self.input_names, self.target_names, before]
+    def arguments(self) -> tuple[Any, ...]:
+        """As what the function is given what is read and made."""
+        names = self.names or [""] * len(self.sources)
+        before = tuple([(name, kind, slots) for name, (kind, slots) in zip(names, self.sources)])
+        return self.input_names, self.target_names, before
 
 
 class Takes(NamedTuple):
@@ -104,7 +111,7 @@ def _takes(function: Callable[..., Any]) -> Takes | None:
 
 def perform(
     function: Callable[..., Any],
-    merge: Callable[[Mapping[str, Any]], Any] | None,
+    merge: Merge | None,
     recipe: Recipe,
     work: Work,
     held: MutableMapping[str, Any] | None,
@@ -116,9 +123,9 @@ def perform(
     `code` tells what identifies the code of classes, for those in the value.
     """
     named: dict[str, Any] = {}
-    args = outputs = [_output(kind, [work.inputs[at] for at in slots], held) for _, kind, slots in recipe.sources]
+    args = outputs = [_output(kind, [work.inputs[at] for at in slots], held) for kind, slots in recipe.sources]
     if merge is not None:
-        args, named = _merged(merge({source[0]: output for source, output in zip(recipe.sources, outputs)}))
+        args, named = _merged(merge(dict(zip(recipe.names, outputs))))
     known = takes(function)
     if known is not None:
         bound = {*known.named[: min(len(args), known.by_place)], *named}

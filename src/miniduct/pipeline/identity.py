@@ -67,12 +67,21 @@ class Known:
         self._sources = Sources()
         self._objects = Objects(self._sources)
         self._pieces: dict[int, _Piece] = {}
+        self._codes: dict[int, tuple[tuple[str, str], ...]] = {}
+        """Of things in `_pieces`, by id."""
         self._homes: dict[tuple[str, types.CodeType, int], _Piece] = {}
         self._searched: dict[str, Modules] = {}
         self._classes: dict[tuple[int, ...], tuple[list[object], bytes]] = {}
 
     def code_of(self, thing: object, *others: Part) -> tuple[tuple[str, str], ...]:
         """The pieces of code that a callable object or a step rests on, each with a digest, its own one first; and those of `others`."""
+        if others:
+            return self._code_of(thing, others)
+        if id(thing) not in self._codes:
+            self._codes[id(thing)] = self._code_of(thing, ())
+        return self._codes[id(thing)]
+
+    def _code_of(self, thing: object, others: Iterable[Part]) -> tuple[tuple[str, str], ...]:
         found: dict[str, str] = {}
         seen: set[int] = set()
         waiting: list[Any] = [thing]
