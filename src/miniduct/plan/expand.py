@@ -83,7 +83,7 @@ def expand(
             gc.enable()
 
 
-@dataclass
+@dataclass(slots=True)
 class Grown:
     """One step, expanded: its rows, its targets by slot (None: dynamic), and the known members of dynamic ones, by job."""
 
@@ -230,15 +230,17 @@ class _Expansion:
 
     def _gives(self, maker: int, reader: int) -> str:
         for target in self.shapes[maker].loose:
-            if any(may_give(target, pattern) for pattern in self.shapes[reader].seeks()):
+            if any(may_give(target, pattern) for pattern in self.shapes[reader].seeks):
                 return target.source
         return self.shapes[maker].loose[0].source if self.shapes[maker].loose else ""
 
     def grow(self, step: int) -> Grown:
         """Expand one step. A step never reads its own targets: where some are among its candidates, it is expanded again without them."""
         each = self.shapes[step]
-        overlaps = any(may_give(target, pattern) for target in each.loose for pattern in each.seeks())
         own: frozenset[str] = frozenset()
+        if not each.seeks:
+            return self._grow_once(step, own, None)
+        overlaps = any(may_give(target, pattern) for target in each.loose for pattern in each.seeks)
         history: list[frozenset[str]] = []
         while True:
             seen: set[str] = set()
@@ -266,11 +268,12 @@ class _Expansion:
             where = f'needed by step "{each.step.name}" ({each.step.location})'
             raise StoreError(error.what, where=error.where, facts=(*error.facts, where), hint=error.hint) from error
         targets = target_texts(each, rows)
-        grown = Grown(rows, targets, self._members(each, rows, targets) if None in targets else None)
+        if not each.dynamic:
+            return Grown(rows, targets)
         self.folders_made[step] = {
             key for texts, target in zip(targets, each.targets) if target.is_folder for key in texts or ()
         }
-        return grown
+        return Grown(rows, targets, self._members(each, rows, targets) if None in targets else None)
 
     def _members(self, each: Shape, rows: Rows, targets: Sequence[list[str] | None]) -> list[list[str]]:
         """The known members of the dynamic targets of each job: what its last good run made and the targets still mean."""
@@ -310,7 +313,7 @@ class _Expansion:
         mistakes += inside_folders(plan, clashes)
         may_make, missing = self._look_for(plan, inputs)
         mistakes += missing
-        plan.after_steps = order_only(plan, self.numbers)
+        plan.after_steps = order_only(plan, self.shapes, self.numbers)
         plan.dynamic_steps = barriers(plan, self.shapes, self.before, self.numbers, may_make)
         self._rank(plan, mistakes)
         plan.once_made = Texts(self._orphans(plan))
@@ -333,13 +336,15 @@ class _Expansion:
 
     def _expect(self, grown: Sequence[Grown]) -> None:
         """List the folders too that will be there, and matter, once the targets are."""
+        seeks = list(chain.from_iterable([each.seeks for each in self.shapes]))
+        if not seeks:
+            return
         children: dict[str, list[str]] = {}
         for folder in sorted(ways(chain.from_iterable(each.made() for each in grown))):
             name = folder.rstrip("/")
             children.setdefault(parent(name), []).append(name.rpartition("/")[2])
-        for each in self.shapes:
-            for pattern in each.seeks():
-                self.listing.expect(pattern, children)
+        for pattern in seeks:
+            self.listing.expect(pattern, children)
 
     def _packed(self, grown: Sequence[Grown], inputs: Sequence[Sequence[SlotTexts | None]]) -> Plan:
         """Texts to numbers: the first time a key is met gives it the next one."""
@@ -349,15 +354,13 @@ class _Expansion:
         for each, step, slots in zip(self.shapes, grown, inputs):
             jobs = step.rows.jobs
             rows = 0 if each.group else jobs.rows
-            columns = [
-                Keys.shared((), rows) if slot is None else _keys(slot, rows, number, each.group) for slot in slots
-            ]
+            columns = [_keys(slot, rows, number, each.group) for slot in slots]
             targets = [None if texts is None else Keys.single(map(number, texts)) for texts in step.targets]
             members = None
             if step.members is not None:
                 members = Keys.ragged(map(len, step.members), map(number, chain.from_iterable(step.members)))
-            values = [] if each.group else [Texts(column) for column in jobs.columns.values()]
             names = () if each.group else tuple(jobs.columns)
+            values = [Texts(jobs.columns[name]) for name in names] if names else []
             tables.append(Table(rows, names, values, columns, [] if each.group else targets, members))
         plan = Plan(self.project.steps, tables, Texts(list(index)), array("i", [-1]) * len(index))
         self._fill_steps_inputs(plan)
@@ -391,8 +394,8 @@ class _Expansion:
                     table.inputs[at] = Keys.shared(keys_of(self._number(slot)), table.rows)
             open_.pop()
 
-        for step, each in enumerate(plan.steps):
-            if any(slot.step for slot in each.inputs):
+        for step, each in enumerate(self.shapes):
+            if None in each.inputs:
                 fill(step)
 
     def _look_for(
@@ -421,10 +424,12 @@ class _Expansion:
         return sorted(gone)
 
 
-def _keys(slot: SlotTexts, rows: int, number: Callable[[str], int], group: bool) -> Keys:
+def _keys(slot: SlotTexts | None, rows: int, number: Callable[[str], int], group: bool) -> Keys:
+    if slot is None:
+        return Keys.shared((), rows)
     numbers = map(number, slot.texts)
     if group or slot.kind == SHARED:
-        return Keys.shared(dict.fromkeys(numbers), rows)
+        return Keys.shared(dict.fromkeys(numbers) if len(slot.texts) > 1 else list(numbers), rows)
     return Keys.single(numbers) if slot.counts is None else Keys.ragged(slot.counts, numbers)
 
 

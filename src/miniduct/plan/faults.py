@@ -116,6 +116,8 @@ def same_globs(plan: Plan, shapes: Sequence[Shape]) -> list[Mistake]:
     found: dict[str, int] = {}
     mistakes = []
     for step, (each, table) in enumerate(zip(shapes, plan.tables)):
+        if not each.dynamic:
+            continue
         for slot, (pattern, keys) in enumerate(zip(each.targets, table.targets)):
             if keys is not None:
                 continue
@@ -186,9 +188,11 @@ class Search:
 
     def slot(self, step: int, at: int) -> None:
         """Look for the keys of one input of a step that no job makes."""
-        plan, names = self._plan, self._plan.names
-        maker = plan.maker
-        keys = [key for key in dict.fromkeys(plan.tables[step].inputs[at].flat()) if maker[key] < 0]
+        plan, maker = self._plan, self._plan.maker
+        column = plan.tables[step].inputs[at].packed
+        if -1 not in map(maker.__getitem__, column):
+            return
+        keys, names = [key for key in dict.fromkeys(column) if maker[key] < 0], plan.names
         new = {names[key]: key for key in keys if key not in self._there}
         if new:
             absent = set(self._listing.absent(new))
@@ -257,6 +261,8 @@ def nothing_found(
     """A warning for each pattern that matches nothing, unless a dynamic target may still bring something."""
     warnings: list[tuple[str, tuple[str, ...]]] = []
     for step, (each, found) in enumerate(zip(shapes, rows)):
+        if not found.matches:
+            continue
         told: set[str] = set()
         for at, matches in found.matches.items():
             pattern = each.inputs[at]

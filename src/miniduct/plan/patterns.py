@@ -10,6 +10,7 @@ from __future__ import annotations
 import posixpath
 import re
 from functools import cached_property, lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..keys import HTTP, is_remote
@@ -67,16 +68,20 @@ class Edge(NamedTuple):
 class Pattern:
     """A key pattern. `where` restricts wildcards by regular expressions, each of which must match the whole value."""
 
-    def __init__(self, tokens: Iterable[Token], where: Mapping[str, str] | None = None) -> None:
-        self.tokens = _merged(tokens)
-        self.names: tuple[str, ...] = ()
-        """The wildcards, in the order of their first appearance."""
-        self.globs = False
-        self.literal: str | None = None
-        """The key itself, where the pattern has neither wildcards nor globs."""
-        self.where: dict[str, str] = {}
-        if len(self.tokens) == 1 and isinstance(self.tokens[0], str):
-            self.literal = self.tokens[0]
+    names: tuple[str, ...] = ()
+    """The wildcards, in the order of their first appearance."""
+    globs = False
+    literal: str | None = None
+    """The key itself, where the pattern has neither wildcards nor globs."""
+    where: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(self, tokens: Sequence[Token], where: Mapping[str, str] | None = None) -> None:
+        self.tokens = (tokens[0],) if len(tokens) == 1 and tokens[0] else _merged(tokens)
+        last = self.tokens[-1] if self.tokens else ""
+        self.is_folder = isinstance(last, str) and last[-1:] == "/"
+        """Does it match folders, not files?"""
+        if len(self.tokens) == 1 and isinstance(last, str):
+            self.literal = last
             return
         self.names = tuple(dict.fromkeys([token.name for token in self.tokens if isinstance(token, Wildcard)]))
         self.globs = any(isinstance(token, Glob) for token in self.tokens)
@@ -84,11 +89,6 @@ class Pattern:
             self.literal = ""
         if where:
             self.where = {name: text for name, text in where.items() if name in self.names}
-
-    @property
-    def is_folder(self) -> bool:
-        """Does it match folders, not files?"""
-        return bool(self.tokens) and isinstance(self.tokens[-1], str) and self.tokens[-1].endswith("/")
 
     def bind(self, values: Mapping[str, str]) -> Pattern:
         """The same pattern with these wildcards replaced by their values, as literal text."""
@@ -236,6 +236,8 @@ class Pattern:
 
 def bound_texts(pattern: Pattern, columns: Mapping[str, Sequence[str]], rows: int) -> list[str]:
     """The pattern's text for each row, normalised where a value could have brought slashes of its own."""
+    if pattern.literal is not None:
+        return [pattern.literal] * rows
     texts = pattern.texts(columns, rows)
     if all(plain(dict.fromkeys(columns[name])) for name in pattern.names):
         return texts
@@ -257,6 +259,8 @@ def normal(key: str) -> str:
 
 def key_pattern(text: str, where: Mapping[str, str] | None = None, *, target: bool = False) -> Pattern:
     """The pattern that a Ductfile's text means. A target is a glob only where it has a `*`."""
+    if "{" not in text and "*" not in text and "?" not in text and "[" not in text:
+        return Pattern((text,))
     return from_template(parse(text, is_key=True), where, target=target)
 
 
@@ -357,7 +361,7 @@ def escape(text: str) -> str:
     return re.sub(r"[*?[]", r"[\g<0>]", text)
 
 
-def _merged(tokens: Iterable[Token]) -> tuple[Token, ...]:
+def _merged(tokens: Sequence[Token]) -> tuple[Token, ...]:
     merged: list[Token] = []
     for token in tokens:
         if isinstance(token, str) and merged and isinstance(merged[-1], str):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Row = tuple[str, ...]
 
 
-@dataclass
+@dataclass(slots=True)
 class SlotTexts:
     """One slot's keys for all rows: texts, as `Keys` will hold them. `sought`: all of them were found, none needs to be looked for."""
 
@@ -35,7 +35,7 @@ class SlotTexts:
     sought: bool = False
 
 
-@dataclass
+@dataclass(slots=True)
 class Rows:
     """The rows of one step. `all` has every combination of wildcards, `jobs` those that make a job, `job_of` the job of each of all."""
 
@@ -48,8 +48,14 @@ class Rows:
     """Inputs by slot that must have a match for each row and have none for some: the patterns as those rows mean them."""
 
 
+ONE_ROW = Rows(Relation({}, 1), Relation({}, 1), range(1))
+"""Of each step without `foreach` and without an input that is sought: one job, whatever there is."""
+
+
 def enumerate_rows(shape: Shape, find: Find) -> Rows:
     """Bring the step's `foreach` and the matches of its inputs together."""
+    if not shape.fixed and not shape.seeks:
+        return ONE_ROW
     rows = combinations(shape.step.foreach)
     names = job_names(shape)
     found: dict[int, list[Row]] = {}
@@ -182,10 +188,12 @@ def input_texts(shape: Shape, rows: Rows) -> list[SlotTexts | None]:
         if pattern is None:
             found.append(None)
             continue
+        if pattern.literal is not None:
+            found.append(SlotTexts(SHARED, [pattern.literal]))
+            continue
         sought = at in rows.matches
         if not pattern.names:
-            texts = sorted(row[0] for row in rows.matches[at]) if sought else [pattern.literal or ""]
-            found.append(SlotTexts(SHARED, texts, sought=sought))
+            found.append(SlotTexts(SHARED, sorted(row[0] for row in rows.matches[at]), sought=True))
         elif names.issuperset(pattern.names):
             found.append(_for_jobs(pattern, rows, at, sought))
         else:
@@ -195,16 +203,19 @@ def input_texts(shape: Shape, rows: Rows) -> list[SlotTexts | None]:
 
 def target_texts(shape: Shape, rows: Rows) -> list[list[str] | None]:
     """The keys of each target, one for each job; None for a dynamic one."""
-    return [None if pattern.globs else _bound(pattern, rows.jobs) for pattern in shape.targets]
-
-
-def _bound(pattern: Pattern, rows: Relation) -> list[str]:
-    return bound_texts(pattern, rows.columns, rows.rows)
+    jobs = rows.jobs
+    found: list[list[str] | None] = []
+    for pattern in shape.targets:
+        if pattern.literal is not None:
+            found.append([pattern.literal] * jobs.rows)
+        else:
+            found.append(None if pattern.globs else bound_texts(pattern, jobs.columns, jobs.rows))
+    return found
 
 
 def _for_jobs(pattern: Pattern, rows: Rows, at: int, sought: bool) -> SlotTexts:
     if not pattern.globs:
-        return SlotTexts(SINGLE, _bound(pattern, rows.jobs), sought=sought)
+        return SlotTexts(SINGLE, bound_texts(pattern, rows.jobs.columns, rows.jobs.rows), sought=sought)
     keys = _by_values(rows.matches[at])
     lists = [sorted(keys.get(values, ())) for values in rows.jobs.tuples(pattern.names)]
     return SlotTexts(RAGGED, list(chain.from_iterable(lists)), list(map(len, lists)), sought=True)
@@ -220,7 +231,7 @@ def _collected(pattern: Pattern, rows: Rows, at: int, sought: bool) -> SlotTexts
             for key in keys.get(values, ())
         ]
     else:
-        pairs = list(dict.fromkeys(zip(rows.job_of, _bound(pattern, rows.all))))
+        pairs = list(dict.fromkeys(zip(rows.job_of, bound_texts(pattern, rows.all.columns, rows.all.rows))))
     pairs.sort()
     counts = [0] * rows.jobs.rows
     for job, group in groupby(map(itemgetter(0), pairs)):

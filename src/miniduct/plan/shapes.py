@@ -7,72 +7,68 @@ here can be one too many, never one too few. Literal inputs need no order: their
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .patterns import Glob, Pattern, Wildcard, key_pattern
+from .patterns import Pattern, Wildcard, key_pattern
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from ..model import Slot, Step
 
 
-@dataclass
+@dataclass(slots=True)
 class Shape:
     """A step's slots as patterns; None for an input that names a step. `fixed` are the names of its `foreach`."""
 
     step: Step
+    group: bool
     inputs: list[Pattern | None]
     targets: list[Pattern]
     fixed: tuple[str, ...]
-    loose: list[Pattern] = field(default_factory=list)
+    seeks: list[Pattern]
+    """The inputs whose keys depend on what there is: those with globs, or with wildcards that no input before them names."""
+    loose: list[Pattern]
     """The targets as others see them: values of `foreach` may hold slashes."""
-
-    @property
-    def group(self) -> bool:
-        return self.step.group
-
-    def seeks(self) -> list[Pattern]:
-        """The inputs whose keys depend on what there is: those with globs, or with wildcards that no input before them names."""
-        found, seen = [], set(self.fixed)
-        for pattern in self.inputs:
-            if pattern and (pattern.globs or not seen.issuperset(pattern.names)):
-                found.append(pattern)
-                seen.update(pattern.names)
-        return found
-
-    @property
-    def dynamic(self) -> bool:
-        """Are there targets whose members are known only after the run?"""
-        return any(target.globs or target.is_folder for target in self.targets)
+    dynamic: bool
+    """Are there targets whose members are known only after the run?"""
 
 
 def shape(step: Step) -> Shape:
-    fixed = tuple(name for name, _ in step.foreach)
-    where = {name: text for name, text in step.where.items() if name not in fixed}
-    inputs = [None if slot.step else key_pattern(slot.text, where) for slot in step.inputs]
-    targets = [key_pattern(slot.text, where, target=True) for slot in step.targets]
-    deep = {name for name, values in step.foreach if any("/" in value for value in values)}
-    loose = (
-        [Pattern([_loosened(token, deep) for token in target.tokens]) for target in targets]
-        if deep or where
-        else targets
-    )
-    return Shape(step, inputs, targets, fixed, loose)
+    fixed = tuple([name for name, _ in step.foreach]) if step.foreach else ()
+    where = {name: text for name, text in step.where.items() if name not in fixed} if step.where else {}
+    inputs, seeks, seen = [], [], set(fixed)
+    for slot in step.inputs:
+        pattern = None if slot.step else key_pattern(slot.text, where)
+        inputs.append(pattern)
+        if pattern is not None and (pattern.globs or not seen.issuperset(pattern.names)):
+            seeks.append(pattern)
+            seen.update(pattern.names)
+    targets, dynamic = [], False
+    for slot in step.targets:
+        target = key_pattern(slot.text, where, target=True)
+        targets.append(target)
+        dynamic = dynamic or target.globs or target.is_folder
+    deep = {name for name, values in step.foreach if any("/" in value for value in values)} if step.foreach else ()
+    loose = [_loosened(target, deep) for target in targets] if deep or where else targets
+    return Shape(step, step.group, inputs, targets, fixed, seeks, loose, dynamic)
 
 
-def _loosened(token: str | Wildcard | Glob, deep: set[str]) -> str | Wildcard | Glob:
-    return Wildcard(token.name, True) if isinstance(token, Wildcard) and token.name in deep else token
+def _loosened(target: Pattern, deep: Collection[str]) -> Pattern:
+    return Pattern([Wildcard(t.name, True) if isinstance(t, Wildcard) and t.name in deep else t for t in target.tokens])
 
 
 def edges(shapes: Sequence[Shape], number: Callable[[Slot], int]) -> list[list[int]]:
     """For each step, the other steps that must be expanded before it."""
-    targets = _Targets(shapes)
+    targets = _Targets(shapes if any(each.seeks for each in shapes) else ())
     before: list[list[int]] = []
     for reader, each in enumerate(shapes):
+        if not each.seeks and None not in each.inputs:
+            before.append([])
+            continue
         found = {number(slot) for slot in each.step.inputs if slot.step}
-        for pattern in each.seeks():
+        for pattern in each.seeks:
             found.update(targets.makers(_loose_reader(each, pattern)))
         found.discard(reader)
         before.append(sorted(found))
@@ -141,8 +137,16 @@ def components(before: Sequence[Sequence[int]]) -> list[list[int]]:
     on_stack = [False] * len(before)
     place = [0] * len(before)
     count = 0
-    for root in range(len(before)):
+    for root, makers in enumerate(before):
         if order[root] >= 0:
+            continue
+        for maker in makers:
+            if order[maker] < 0:
+                break
+        else:  # all of them stand in components by now, so this is one, too
+            order[root] = count
+            count += 1
+            found.append([root])
             continue
         work = [(root, 0)]
         while work:

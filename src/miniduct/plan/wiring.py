@@ -52,7 +52,7 @@ def hold(plan: Plan) -> tuple[list[tuple[int, list[int]]], list[tuple[int, int]]
     return holds, clashes
 
 
-def order_only(plan: Plan, numbers: Mapping[str, int]) -> list[list[int]]:
+def order_only(plan: Plan, shapes: Sequence[Shape], numbers: Mapping[str, int]) -> list[list[int]]:
     """For each step, the steps whose jobs must have ended: `after`, and inputs that name steps without targets; groups resolved."""
     known: dict[int, set[int]] = {}
 
@@ -83,7 +83,10 @@ def order_only(plan: Plan, numbers: Mapping[str, int]) -> list[list[int]]:
                     found.add(numbers[slot.step])
         return found
 
-    return [sorted(own(step)) for step in range(len(plan.steps))]
+    return [
+        sorted(own(step)) if each.after or None in seen.inputs else []
+        for step, (each, seen) in enumerate(zip(plan.steps, shapes))
+    ]
 
 
 def barriers(
@@ -97,15 +100,14 @@ def barriers(
 
     Also those before a step whose jobs come and go with such a target, where what these jobs make may be read.
     """
-    dynamic = {step for step, each in enumerate(shapes) if each.dynamic and not each.group}
     known: dict[int, set[int]] = {}
 
     def further(step: int) -> Iterator[int]:
         """The steps whose barriers are this one's, too; what is its own is noted."""
         known[step] = found = set(may_make.get(step, ()))
-        seeks = shapes[step].seeks()
+        seeks = shapes[step].seeks
         for maker in before[step]:
-            if maker in dynamic and _may_hold(shapes[maker], seeks):
+            if shapes[maker].dynamic and not shapes[maker].group and _may_hold(shapes[maker], seeks):
                 found.add(maker)
             if seeks and any(may_give(target, pattern) for target in shapes[maker].loose for pattern in seeks):
                 yield maker
@@ -116,8 +118,10 @@ def barriers(
                     found.add(other)
                 yield other
 
-    for start in range(len(shapes)):
-        way = [] if start in known else [(start, further(start))]
+    for start, makers in enumerate(before):
+        if start in known or not (makers or start in may_make):
+            continue
+        way = [(start, further(start))]
         while way:
             step, others = way[-1]
             other = next(others, None)
@@ -129,7 +133,7 @@ def barriers(
                 way.append((other, further(other)))
             else:
                 known[step] |= known[other]
-    return [sorted(known[step] - {step}) for step in range(len(shapes))]
+    return [sorted(known[step] - {step}) if step in known else [] for step in range(len(shapes))]
 
 
 def _may_hold(maker: Shape, seeks: Sequence[Shape | object]) -> bool:
@@ -160,9 +164,10 @@ def steps_before(plan: Plan) -> list[list[int]]:
     """For each step, the steps that make what it reads or that it waits for."""
     step_of = [-1] * len(plan.maker)
     for step, table in enumerate(plan.tables):
-        for column in table.made():
-            for key in column.flat():
-                step_of[key] = step
+        for made in (*table.targets, table.members):
+            if made is not None:
+                for key in made.packed:
+                    step_of[key] = step
     whole: dict[int, set[int]] = {}
     for folder, inside in plan.holds:
         if plan.maker[folder] >= 0:
@@ -172,10 +177,11 @@ def steps_before(plan: Plan) -> list[list[int]]:
         whole[folder] = {step_of[key] for key in inside}
     before = []
     for step, table in enumerate(plan.tables):
-        found = {*plan.after_steps[step], *plan.dynamic_steps[step]}
+        found = set(plan.after_steps[step])
+        found.update(plan.dynamic_steps[step])
         for column in table.inputs:
-            found.update(map(step_of.__getitem__, column.flat()))
-            for folder in whole.keys() & set(column.flat()) if whole else ():
+            found.update(map(step_of.__getitem__, column.packed))
+            for folder in whole.keys() & set(column.packed) if whole else ():
                 found |= whole[folder]
         found.discard(-1)
         before.append(sorted(found))

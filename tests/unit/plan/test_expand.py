@@ -7,7 +7,7 @@ import pytest
 from miniduct.errors import PlanError, StoreError
 from miniduct.plan.expand import plan_digest
 from miniduct.plan.order import affected
-from support_plan import Disk, jobs, plan, project, step
+from support_plan import Disk, calls, chain, expanded, jobs, plan, project, step
 
 RAW = ["raw/20260101.csv", "raw/20260102.csv"]
 
@@ -457,6 +457,19 @@ def test_pattern_that_matches_nothing_is_told_with_the_nearest_folder() -> None:
 
 def test_pattern_that_a_dynamic_target_may_fill_is_not_told() -> None:
     assert plan(step("s", [], "p/*"), step("a", "p/{x}", "o/{x}")).warnings == []
+
+
+# -- work -------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_step_without_patterns_costs_a_few_calls() -> None:
+    assert calls(expanded, chain(300)) - calls(expanded, chain(200)) <= 100 * 26
+
+
+def test_a_step_without_patterns_lists_no_folder() -> None:
+    disk = Disk("raw/a")
+    plan(step("a", "raw/a", "k/a"), step("b", "k/a", "k/b"), disk=disk)
+    assert disk.listed == []
 
 
 # -- identity ---------------------------------------------------------------------------------------------------------------------------

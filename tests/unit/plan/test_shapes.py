@@ -22,7 +22,7 @@ def before_one_by_one(shapes: list[Shape]) -> list[list[int]]:
         sorted(
             {
                 maker
-                for pattern in each.seeks()
+                for pattern in each.seeks
                 for maker, other in enumerate(shapes)
                 for target in other.loose
                 if maker != reader and may_give(target, _loose_reader(each, pattern))
