@@ -354,12 +354,12 @@ class Loop:
         self._forced = forced
         self._run = run
         self._launcher = Launcher(space, runner, run)
-        ids = plan.job_id
         durations = space.durations(ahead.jobs)
         self._durations = durations
         usual = sum(durations.values()) / len(durations) if durations else 1.0
         # Rounded, so that the order does not follow the noise of a machine: jobs that take about the same keep the plan's order.
-        priority = longest_paths(ahead.graph, lambda job: round(durations.get(job, usual), 1))
+        expected = {job: round(seconds, 1) for job, seconds in durations.items()}
+        priority = longest_paths(ahead.graph, expected, round(usual, 1))
         steps = plan.steps
         self._scheduler = Scheduler(
             ahead.graph,
@@ -369,7 +369,7 @@ class Loop:
             pool=(lambda job: steps[plan.step_of(job)].pool) if space.project.pools else None,
             pools=space.project.pools,
         )
-        space.judge.expect(sorted(ahead.jobs, key=lambda job: -priority[job]))
+        space.judge.expect(sorted(ahead.jobs, key=priority.__getitem__, reverse=True))
         self._ahead = ahead.jobs
         self._verdicts: dict[int, Judged] = {}
         self._running: dict[int, list[Attempt]] = {}
@@ -390,8 +390,8 @@ class Loop:
         self._transfers: ThreadPoolExecutor | None = None
         self._stopping = False
         self._asked = 0
-        self._behind = {job for job in ahead.jobs if ahead.behind_dynamic(job)}
-        for job in [job for job in ahead.jobs if ids(job) in builder.failed]:
+        self._behind = ahead.behind_dynamic()
+        for job in [job for job in ahead.jobs if plan.job_id(job) in builder.failed] if builder.failed else ():
             self._scheduler.fail(job)
 
     def run(self) -> None:

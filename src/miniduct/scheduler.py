@@ -30,6 +30,11 @@ class Graph:
         self.readers: dict[int, list[int]] = {}
         self._barriers = 0
 
+    @property
+    def jobs(self) -> int:
+        """How many of the nodes are jobs."""
+        return len(self.waits) - self._barriers
+
     def add(self, node: int) -> None:
         self.waits.setdefault(node, 0)
 
@@ -52,26 +57,24 @@ class Graph:
         return node
 
 
-def longest_paths(graph: Graph, seconds: Callable[[int], float]) -> dict[int, float]:
-    """For each node, the expected seconds from its start to the end of the last job that waits for it, directly or not."""
-    left = dict.fromkeys(graph.waits, 0)
-    makers: dict[int, list[int]] = defaultdict(list)
-    for first, readers in graph.readers.items():
-        left[first] = len(readers)
-        for then in readers:
-            makers[then].append(first)
-    longest = dict.fromkeys(graph.waits, 0.0)
-    ends = [node for node, count in left.items() if not count]
-    while ends:
-        node = ends.pop()
-        total = longest[node] + (seconds(node) if node >= 0 else 0.0)
-        longest[node] = total
-        for maker in makers.get(node, ()):
-            if longest[maker] < total:
-                longest[maker] = total
-            left[maker] -= 1
-            if not left[maker]:
-                ends.append(maker)
+def longest_paths(graph: Graph, seconds: Mapping[int, float], usual: float) -> dict[int, float]:
+    """For each node, the expected seconds from its start to the end of the last job that waits for it, directly or not.
+
+    `seconds` are those of the jobs that are known, `usual` those of any other one.
+    """
+    readers = graph.readers
+    left = dict(graph.waits)
+    order = [node for node, count in left.items() if not count]
+    for node in order:  # grows while it is read
+        for then in readers.get(node, ()):
+            left[then] -= 1
+            if not left[then]:
+                order.append(then)
+    longest: dict[int, float] = {}
+    for node in reversed(order):
+        after = readers.get(node)
+        total = max(map(longest.__getitem__, after)) if after else 0.0
+        longest[node] = total + seconds.get(node, usual) if node >= 0 else total
     return longest
 
 
@@ -96,13 +99,16 @@ class Scheduler:
         self._room = dict(pools or {})
         self._slots = slots
         self.free = slots
-        self._heap: list[tuple[float, int]] = []
+        ready = [node for node, count in self._waits.items() if not count]
+        self._heap = [(-self._priority.get(node, 0.0), node) for node in ready if node >= 0]
+        heapq.heapify(self._heap)
         self._parked: dict[str, list[tuple[float, int]]] = defaultdict(list)
         self._held: dict[int, tuple[int, str | None]] = {}
         self._over: set[int] = set()
-        self.unsettled = sum(node >= 0 for node in self._waits)
-        for node in [node for node, count in self._waits.items() if not count]:
-            self._ready(node)
+        self.unsettled = graph.jobs
+        for node in ready:
+            if node < 0:
+                self._open(node)
 
     def _ready(self, node: int) -> None:
         if node < 0:

@@ -34,9 +34,11 @@ class Round:
     graph: Graph
     force: bool
 
-    def behind_dynamic(self, job: int) -> bool:
-        """May the job's inputs change with the members of a dynamic target?"""
-        return bool(self.plan.dynamic_before(self.plan.step_of(job)))
+    def behind_dynamic(self) -> set[int]:
+        """Its jobs whose inputs may change with the members of a dynamic target."""
+        plan = self.plan
+        steps = [step for step, before in enumerate(plan.dynamic_steps) if before]
+        return {job for step in steps for job in range(plan.first[step], plan.first[step + 1]) if job in self.jobs}
 
 
 def plan_ahead(space: Workspace, targets: Sequence[str], *, force: bool = False) -> Round:

@@ -496,6 +496,8 @@ class Workspace:
 
     def durations(self, jobs: Iterable[int]) -> dict[int, float]:
         """How long these jobs took the last time, where that is known, in seconds."""
+        if self.traces.is_empty():
+            return {}
         ids = {self.plan.job_id(job): job for job in jobs}
         return {ids[job_id]: seconds for job_id, seconds in self.traces.durations(list(ids)).items()}
 

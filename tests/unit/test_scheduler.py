@@ -41,7 +41,7 @@ def test_two_edges_between_the_same_jobs_count_once_each_way() -> None:
 
 def test_longest_expected_path_goes_first() -> None:
     made = graph([(1, 2), (2, 3)], 4)
-    longest = longest_paths(made, lambda job: {0: 5.0, 1: 1.0, 2: 2.0, 3: 3.0}[job])
+    longest = longest_paths(made, {0: 5.0, 2: 2.0, 3: 3.0}, 1.0)
     assert longest == {0: 5.0, 1: 6.0, 2: 5.0, 3: 3.0}
     scheduler = Scheduler(made, slots=2, priority=longest)
     assert (start(scheduler), start(scheduler)) == (1, 0)

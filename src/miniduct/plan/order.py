@@ -6,7 +6,7 @@ plan, not 50.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,8 @@ def affected(plan: Plan, changed_keys: Iterable[int], dirty_jobs: Iterable[int])
     maker = plan.maker
     start = {maker[key] for key in changed} | set(dirty_jobs)
     start.discard(-1)
+    if len(start) == plan.jobs:
+        return start
     started = by_step(plan, start)
     keys = plan.moved_with(changed)
     found: dict[int, set[int]] = {}
@@ -46,13 +48,15 @@ def _reach(
         for step in component:
             have = found.get(step, set())
             jobs = plan.readers_in(step, keys).union(started.get(step, ()))
-            if any(plan.tables[other].rows and found.get(other) for other in plan.dynamic_before(step)):
+            before = plan.dynamic_steps[step]
+            if before and any(plan.tables[other].rows and found.get(other) for other in before):
                 jobs = set(range(plan.first[step], plan.first[step + 1]))
             new = jobs - have
             if new:
                 found[step] = have | new
                 keys |= plan.moved_with(plan.made_in(step, new))
-                settled = len(component) == 1 and not _reads_itself(plan, step, keys)
+                all_found = len(found[step]) == plan.tables[step].rows
+                settled = len(component) == 1 and (all_found or not _reads_itself(plan, step, keys))
 
 
 def _reads_itself(plan: Plan, step: int, keys: set[int]) -> bool:
@@ -72,10 +76,10 @@ def graph(plan: Plan, jobs: Collection[int]) -> Graph:
     for step, mine in steps.items():
         for column in plan.tables[step].inputs:
             _wait_for_makers(plan, found, column, plan.first[step], mine)
-        before = {*plan.after_steps[step], *plan.dynamic_steps[step]}
-        for other in sorted(before):
-            if other in steps:
-                _wait_for_all(found, steps[other], mine)
+        if plan.after_steps[step] or plan.dynamic_steps[step]:
+            for other in sorted({*plan.after_steps[step], *plan.dynamic_steps[step]}):
+                if other in steps:
+                    _wait_for_all(found, steps[other], mine)
     return found
 
 
@@ -83,16 +87,18 @@ def by_step(plan: Plan, jobs: Collection[int]) -> dict[int, list[int]]:
     """The jobs, ascending, by their steps."""
     ordered = sorted(jobs)
     found = {}
-    for step, (first, last) in enumerate(zip(plan.first, plan.first[1:])):
-        mine = ordered[bisect_left(ordered, first) : bisect_left(ordered, last)]
-        if mine:
-            found[step] = mine
+    at = 0
+    while at < len(ordered):
+        step = bisect_right(plan.first, ordered[at]) - 1
+        end = bisect_left(ordered, plan.first[step + 1], at)
+        found[step] = ordered[at:end]
+        at = end
     return found
 
 
 def _wait_for_makers(plan: Plan, found: Graph, column: Keys, first: int, mine: list[int]) -> None:
     maker, waits, inside = plan.maker, found.waits, plan.makers_inside()
-    if column.kind == SHARED:
+    if column.kind == SHARED and len(mine) > 1:
         _wait_for_all(found, sorted(waits.keys() & _makers(plan, column.packed, inside)), mine)
         return
     for job in mine:

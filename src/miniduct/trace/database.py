@@ -442,6 +442,10 @@ class Traces:
         rows = self._rows("SELECT targets FROM traces WHERE id = ?", (os.fsencode(job_id),))
         return _parted(rows[0][0]) if rows else []
 
+    def is_empty(self) -> bool:
+        """Has no job ever ended well?"""
+        return not self._pending and not self._rows("SELECT 1 FROM traces LIMIT 1")
+
     def durations(self, ids: Collection[str]) -> dict[str, float]:
         """How long these jobs took the last time, in seconds."""
         rows: list[tuple[Any, ...]] = []

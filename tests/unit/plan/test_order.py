@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from miniduct.plan.order import affected, graph
 from miniduct.plan.select import Selection, needed
-from support_plan import plan, step
+from support_plan import calls, chain, expanded, plan, step
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from miniduct.plan.columns import Plan
 
 
 def test_order_alone_makes_nothing_stale() -> None:
     made = plan(step("setup", "s", "t"), step("a", "x", "y", after=("setup",)), disk=["s", "x"])
     assert affected(made, {made.key("s") or 0}, ()) == {0}
+
+
+def test_a_chain_of_steps_costs_a_few_calls() -> None:
+    long, short = expanded(chain(300)), expanded(chain(200))
+    assert calls(_ahead, long, range(300), range(300)) - calls(_ahead, short, range(200), range(200)) <= 100 * 5
+    assert calls(_ahead, long, range(1), ()) - calls(_ahead, short, range(1), ()) <= 100 * 14
+
+
+def _ahead(plan: Plan, changed: Sequence[int], dirty: Sequence[int]) -> None:
+    graph(plan, affected(plan, changed, dirty))
 
 
 def test_maker_of_a_changed_target_is_affected() -> None:
