@@ -107,7 +107,7 @@ class Body:
     """A Python object as an action: called on a thread of the building process, or as `remote` (module, function, arguments) in a worker.
 
     `label` is how it is called in messages. What identifies it are the step's `code` and `params`, and `arguments`: as what the call is given what
-    is read and made, as plain data. The call may answer with the fingerprints of
+    is read and made, as plain data that can be hashed. The call may answer with the fingerprints of
     files that it made, by their paths: they are not read once more.
     """
 

@@ -28,7 +28,7 @@ from .lock import Lock
 from .model import Check, Stamp
 from .orphans import sort_out
 from .plan.columns import Folder, Plan
-from .plan.definition import definition, definition_digest
+from .plan.definition import definition_digest, definitions
 from .plan.expand import expand, plan_digest, relist
 from .plan.listing import Listing
 from .plan.matching import other_jobs, same_jobs
@@ -226,8 +226,9 @@ class Workspace:
         self._files = [(path, _stamp_of(path)) for path in project.files]
         self._code = [(path, _stamp_of(path) or ()) for path in project.code_files]
         self._plan_digest = plan_digest(project)
-        self.definitions = [definition(step, where.environ, project.vars) for step in project.steps]
-        self.digests = [definition_digest(text) for text in self.definitions]
+        self.definitions = definitions(project.steps, where.environ, project.vars)
+        digests = {text: definition_digest(text) for text in set(self.definitions)}
+        self.digests = [digests[text] for text in self.definitions]
         self._open()
 
     # -- the plan, as it was or expanded ------------------------------------------------------------------------------------------------
@@ -463,9 +464,11 @@ class Workspace:
         assert isinstance(checks, dict)
         expires = header["expires"]
         over = isinstance(expires, (int, float)) and not header["saved"] <= time.time() < expires  # type: ignore[operator]
+        meant = {check.value: check for check in Check}
         for number, (step, digest) in enumerate(zip(self.project.steps, self.digests)):
-            aged = step.max_age is not None and (over or ages.get(step.name) != step.max_age)
-            if known.get(step.name) != digest or aged or checks.get(step.name) != step.check.value:
+            name = step.name
+            aged = step.max_age is not None and (over or ages.get(name) != step.max_age)
+            if known.get(name) != digest or aged or meant.get(checks.get(name, "")) is not step.check:
                 self.dirty.update(range(self.plan.first[number], self.plan.first[number + 1]))
 
     def expand_again(self) -> None:

@@ -16,7 +16,7 @@ from ..shell import normalise
 from ..template import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ..model import Step
 
@@ -55,6 +55,29 @@ def definition(step: Step, environ: Mapping[str, str], vars: Mapping[str, str]) 
     if step.body is not None:
         found.update(call=step.body.label, code=dict(step.code), arguments=step.body.arguments)
     return canonical(found)
+
+
+def definitions(steps: Iterable[Step], environ: Mapping[str, str], vars: Mapping[str, str]) -> list[str]:  # noqa: A002
+    """Those of all steps, in order. One that several steps have is written once: most functions of a large pipeline are alike."""
+    known: dict[object, str] = {}
+    found = []
+    for step in steps:
+        rests_on = _rests_on(step)
+        text = None if rests_on is None else known.get(rests_on)
+        if text is None:
+            text = definition(step, environ, vars)
+            if rests_on is not None:
+                known[rests_on] = text
+        found.append(text)
+    return found
+
+
+def _rests_on(step: Step) -> object:
+    """All that the definition is made of, where that is little and can be compared; else None."""
+    body = step.body
+    if body is None or step.run is not None or step.call is not None or step.params or step.env or step.env_set:
+        return None
+    return body.label, body.arguments, step.code, step.cwd, step.keep, step.copy, step.sha256
 
 
 def _named(step: Step) -> set[str]:

@@ -7,8 +7,8 @@ from datetime import date
 
 import pytest
 
-from miniduct.model import Call, Run
-from miniduct.plan.definition import command_digest, definition, definition_digest, differences
+from miniduct.model import Body, Call, Run
+from miniduct.plan.definition import command_digest, definition, definition_digest, definitions, differences
 from support_plan import step
 
 BASE = replace(step("a"), run=Run("python a.py {input} --to {day}"), env=("HOME",), params={"n": 1})
@@ -112,3 +112,37 @@ def test_command_digest_is_of_the_words_and_what_surrounds_them() -> None:
     assert command_digest(words, text()) != command_digest([*words, "y"], text())
     assert command_digest(words, text()) != command_digest(words, text(replace(BASE, cwd="sub")))
     assert len(command_digest(["\udcff"], text())) == 32
+
+
+BODY = replace(
+    step("a"),
+    run=None,
+    body=Body(print, "f()", arguments=((None,), (None,), (("", "value", (0,)),))),
+    code=(("f", "1"),),
+)
+OTHERS = {
+    "label": replace(BODY, body=Body(print, "g()", arguments=BODY.body.arguments if BODY.body else None)),
+    "arguments": replace(BODY, body=Body(print, "f()", arguments=((None,), ("x",), (("", "value", (0,)),)))),
+    "code": replace(BODY, code=(("f", "2"),)),
+    "params": replace(BODY, params={"n": 1}),
+    "params that are equal to Python": replace(BODY, params={"n": True}),
+    "env": replace(BODY, env=("HOME",)),
+    "env_set": replace(BODY, env_set={"A": "1"}),
+    "cwd": replace(BODY, cwd="sub"),
+    "keep": replace(BODY, keep=True),
+    "copy": replace(BODY, copy=True),
+    "sha256": replace(BODY, sha256="0" * 64),
+    "run": replace(BODY, run=Run("true")),
+    "call": replace(BODY, call=Call("job", "f")),
+}
+
+
+def test_definitions_of_many_steps_are_those_of_each() -> None:
+    steps = [BODY, BASE, *OTHERS.values(), CALL, replace(BODY, name="b"), replace(BASE, name="b")]
+    assert definitions(steps, ENVIRON, VARS) == [text(each) for each in steps]
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_a_definition_is_not_taken_from_a_step_that_differs(what: str) -> None:
+    first, then = definitions([BODY, OTHERS[what]], ENVIRON, VARS)
+    assert first != then or what == "call"  # the body is told in its place
