@@ -188,6 +188,21 @@ class Table:
         )
 
 
+class Dumped:
+    """The tables of a plan as they were dumped: where there is nothing to do, nobody asks for those of 10,000 steps."""
+
+    __slots__ = ("_tables",)
+
+    def __init__(self, tables: Sequence[Sequence[Any]]) -> None:
+        self._tables = tables
+
+    def rows(self) -> list[int]:
+        return [table[0] for table in self._tables]
+
+    def load(self) -> list[Table]:
+        return [Table.load(table) for table in self._tables]
+
+
 class Job:
     """One job as the parts of a run ask about it, some thirty times from its judging to its record: looked up once. Not to be changed.
 
@@ -237,7 +252,7 @@ class Plan:
     def __init__(
         self,
         steps: tuple[Step, ...],
-        tables: list[Table],
+        tables: list[Table] | Dumped,
         names: Texts,
         maker: array[int],
         *,
@@ -250,7 +265,7 @@ class Plan:
         ranks: list[list[int]] | None = None,
     ) -> None:
         self.steps = steps
-        self.tables = tables
+        self._tables = tables
         self.maker = maker
         self.folders = folders or []
         self.warnings = warnings or []
@@ -262,12 +277,18 @@ class Plan:
         self.ours: set[str] | None = None
         """Kept by `folders.ours`."""
         self._names = names
-        self.first = list(accumulate((table.rows for table in tables), initial=0))
+        rows = tables.rows() if isinstance(tables, Dumped) else [table.rows for table in tables]
+        self.first = list(accumulate(rows, initial=0))
         self._numbers: dict[str, int] | None = None
         self._recent: Recent[Job] = Recent()
         self._patterns: dict[int, list[Pattern]] = {}
         self._moves: dict[int, list[int]] | None = None
         self._makers_inside: dict[int, set[int]] | None = None
+
+    @cached_property
+    def tables(self) -> list[Table]:
+        """The rows of each step."""
+        return self._tables.load() if isinstance(self._tables, Dumped) else self._tables
 
     @cached_property
     def names(self) -> list[str]:
@@ -474,7 +495,7 @@ class Plan:
         tables, dumped_names, maker, folders, warnings, orphans, after, dynamic_before, holds, ranks = dumped
         return cls(
             steps,
-            [Table.load(table) for table in tables],
+            Dumped(tables),
             Texts(names, dumped_names),
             _ints(maker),
             folders=[Folder(*folder) for folder in folders],

@@ -28,7 +28,7 @@ def affected(plan: Plan, changed_keys: Iterable[int], dirty_jobs: Iterable[int])
     maker = plan.maker
     start = {maker[key] for key in changed} | set(dirty_jobs)
     start.discard(-1)
-    if len(start) == plan.jobs:
+    if len(start) == plan.jobs or not (start or changed):
         return start
     started = by_step(plan, start)
     keys = plan.moved_with(changed)

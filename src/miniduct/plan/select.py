@@ -55,6 +55,8 @@ def select(plan: Plan, project: Project, targets: Sequence[str], standing: str) 
 
     UsageError for a target that is unknown; PlanError for an unknown name in the Ductfile's `default`.
     """
+    if not targets and not project.default:
+        return Selection(None)
     chosen = _Chosen(plan, project)
     if targets:
         for target in targets:
@@ -66,7 +68,7 @@ def select(plan: Plan, project: Project, targets: Sequence[str], standing: str) 
                 raise _unknown(target, error.near) from None
             except GoneError:
                 raise gone(target) from None
-    elif project.default:
+    else:
         mistakes = []
         for text, location in project.default:
             try:
@@ -83,8 +85,6 @@ def select(plan: Plan, project: Project, targets: Sequence[str], standing: str) 
                 mistakes.append(mistake(location, what, hint=_did_you_mean(error.near)))
         if mistakes:
             raise PlanError(mistakes)
-    else:
-        return Selection(None)
     return Selection(sorted(chosen.jobs), chosen.sources, chosen.idle, chosen.returning)
 
 
