@@ -290,7 +290,7 @@ class PipelineBuilder:
                 found.paths = tuple(plan.names[key] for key in keys)
             return found
 
-        return Results(self.steps, teller.told, make)
+        return Results(self._steps, teller.told, make)
 
     # -- the project --------------------------------------------------------------------------------------------------------------------
 
@@ -380,11 +380,11 @@ class _Translation:
             recipe = replace(recipe, params=params)
             mine["code"], mine["params"] = _identity(step, function, params, self._code)
         if first.body.remote is None:
-            mine["body"] = _replaced(first.body, call=partial(self._perform, name, function, None, recipe))
+            mine["body"] = _replaced(first.body, {"call": partial(self._perform, name, function, None, recipe)})
         elif params:
             module, called, asked = first.body.remote
-            mine["body"] = _replaced(first.body, remote=(module, called, {**asked, "recipe": recipe.plain()}))
-        return _replaced(first.step, **mine)
+            mine["body"] = _replaced(first.body, {"remote": (module, called, {**asked, "recipe": recipe.plain()})})
+        return _replaced(first.step, mine)
 
     def _first(
         self,
@@ -395,9 +395,9 @@ class _Translation:
         mine: Mapping[str, Any],
     ) -> _First:
         said, held = self._said[step], own(step)
-        made = _replaced(_PLAIN, **{**said.settings, **mine})
+        made = _replaced(_PLAIN, {**said.settings, **mine})
         if not held.cache:
-            made = _replaced(made, max_age=0)
+            made = _replaced(made, {"max_age": 0})
         recipe = Recipe(
             sources,
             tuple([each.name for each in held.before]) if merge is not None else (),
@@ -412,7 +412,7 @@ class _Translation:
         thing = function if merge is None and getattr(function, "__self__", None) is not step else step
         pieces, params = _identity(step, thing, made.params, self._code)
         body = self._body(step, function, merge, made, recipe, thing)
-        return _First(function, _replaced(made, code=pieces, params=params, body=body), body, recipe)
+        return _First(function, _replaced(made, {"code": pieces, "params": params, "body": body}), body, recipe)
 
     def _value_key(self, name: str) -> str:
         if not name.isascii() or len(name) > _LONGEST_FILE_NAME:
@@ -490,9 +490,9 @@ def _remote(function: str, folder: str, recipe: Recipe) -> tuple[str, str, Mappi
 
 def _without_function(step: BaseStep, said: Said, mine: Mapping[str, Any]) -> Step:
     """The step of a command or a copy."""
-    made = _replaced(_PLAIN, **{**said.settings, **mine})
+    made = _replaced(_PLAIN, {**said.settings, **mine})
     if not own(step).cache:
-        made = _replaced(made, max_age=0)
+        made = _replaced(made, {"max_age": 0})
     for method, base in (("run", BaseStep.run), ("merge", BaseStep.merge)):
         if getattr(type(step), method) is not base:
             what = f'step "{step.name}" calls no function, and {type(step).__name__} defines {method}'
@@ -554,10 +554,11 @@ def _odd_names(value: object) -> list[object]:
     return found
 
 
-def _replaced(thing: Made, **changes: Any) -> Made:
+def _replaced(thing: Made, changes: Mapping[str, Any]) -> Made:
     """`dataclasses.replace` with less work: there may be 10,000 steps."""
     found = object.__new__(type(thing))
-    found.__dict__.update(thing.__dict__, **changes)
+    found.__dict__.update(thing.__dict__)
+    found.__dict__.update(changes)
     return found
 
 

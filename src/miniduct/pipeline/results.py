@@ -61,9 +61,9 @@ class Results(Mapping[BaseStep, StepResult]):
     """The results of a run, by step; a step's name is a key too."""
 
     def __init__(
-        self, steps: Sequence[BaseStep], told: Mapping[str, StepResult], make: Callable[[BaseStep], StepResult]
+        self, steps: Mapping[str, BaseStep], told: Mapping[str, StepResult], make: Callable[[BaseStep], StepResult]
     ) -> None:
-        self._steps = {step.name: step for step in steps}
+        self._steps = dict(steps)
         self._told = dict(told)
         self._make = make
 
