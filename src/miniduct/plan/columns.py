@@ -169,7 +169,7 @@ class Table:
         return (
             self.rows,
             self.names,
-            [column.dump() for column in self._values],
+            [column.dump() for column in self._values] if self._values else [],
             [keys.dump() for keys in self.inputs],
             [keys.dump() if keys is not None else None for keys in self.targets],
             None if self.members is None else self.members.dump(),

@@ -54,11 +54,11 @@ def plan_digest(project: Project) -> bytes:
             step.group,
             step.after,
             step.foreach,
-            sorted(step.where.items()),
+            sorted(step.where.items()) if step.where else (),
         ]
         for step in project.steps
     ]
-    return blake3(json.dumps(steps).encode()).digest()
+    return blake3(json.dumps(steps, check_circular=False).encode()).digest()
 
 
 def expand(
@@ -354,7 +354,7 @@ class _Expansion:
         for each, step, slots in zip(self.shapes, grown, inputs):
             jobs = step.rows.jobs
             rows = 0 if each.group else jobs.rows
-            columns = [_keys(slot, rows, number, each.group) for slot in slots]
+            columns = [_keys(slot, rows, number, each.group) for slot in slots] if slots else []
             targets = [None if texts is None else Keys.single(map(number, texts)) for texts in step.targets]
             members = None
             if step.members is not None:
@@ -427,9 +427,11 @@ class _Expansion:
 def _keys(slot: SlotTexts | None, rows: int, number: Callable[[str], int], group: bool) -> Keys:
     if slot is None:
         return Keys.shared((), rows)
+    if len(slot.texts) == 1 and slot.counts is None:  # as of nearly all slots of steps without patterns
+        return Keys(SHARED if group else slot.kind, rows, array("i", [number(slot.texts[0])]))
     numbers = map(number, slot.texts)
     if group or slot.kind == SHARED:
-        return Keys.shared(dict.fromkeys(numbers) if len(slot.texts) > 1 else list(numbers), rows)
+        return Keys.shared(dict.fromkeys(numbers), rows)
     return Keys.single(numbers) if slot.counts is None else Keys.ragged(slot.counts, numbers)
 
 

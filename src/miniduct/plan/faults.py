@@ -190,7 +190,10 @@ class Search:
         """Look for the keys of one input of a step that no job makes."""
         plan, maker = self._plan, self._plan.maker
         column = plan.tables[step].inputs[at].packed
-        if -1 not in map(maker.__getitem__, column):
+        for key in column:
+            if maker[key] < 0:
+                break
+        else:
             return
         keys, names = [key for key in dict.fromkeys(column) if maker[key] < 0], plan.names
         new = {names[key]: key for key in keys if key not in self._there}

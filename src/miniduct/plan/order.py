@@ -7,14 +7,14 @@ plan, not 50.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from itertools import chain
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
 from ..scheduler import Graph
 from .columns import SHARED
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from .columns import Keys, Plan
 
@@ -73,9 +73,11 @@ def graph(plan: Plan, jobs: Collection[int]) -> Graph:
     found = Graph()
     found.waits = dict.fromkeys(jobs, 0)
     steps = by_step(plan, jobs)
+    inside = plan.makers_inside()
     for step, mine in steps.items():
         for column in plan.tables[step].inputs:
-            _wait_for_makers(plan, found, column, plan.first[step], mine)
+            if column.packed:
+                _wait_for_makers(plan.maker, inside, found, column, plan.first[step], mine)
         if plan.after_steps[step] or plan.dynamic_steps[step]:
             for other in sorted({*plan.after_steps[step], *plan.dynamic_steps[step]}):
                 if other in steps:
@@ -86,6 +88,9 @@ def graph(plan: Plan, jobs: Collection[int]) -> Graph:
 def by_step(plan: Plan, jobs: Collection[int]) -> dict[int, list[int]]:
     """The jobs, ascending, by their steps."""
     ordered = sorted(jobs)
+    if len(ordered) == plan.jobs:  # each stands at the place of its number
+        places = enumerate(pairwise(plan.first))
+        return {step: ordered[first:last] for step, (first, last) in places if first < last}
     found = {}
     at = 0
     while at < len(ordered):
@@ -96,10 +101,12 @@ def by_step(plan: Plan, jobs: Collection[int]) -> dict[int, list[int]]:
     return found
 
 
-def _wait_for_makers(plan: Plan, found: Graph, column: Keys, first: int, mine: list[int]) -> None:
-    maker, waits, inside = plan.maker, found.waits, plan.makers_inside()
+def _wait_for_makers(
+    maker: Sequence[int], inside: dict[int, set[int]], found: Graph, column: Keys, first: int, mine: list[int]
+) -> None:
+    waits = found.waits
     if column.kind == SHARED and len(mine) > 1:
-        _wait_for_all(found, sorted(waits.keys() & _makers(plan, column.packed, inside)), mine)
+        _wait_for_all(found, sorted(waits.keys() & _makers(maker, column.packed, inside)), mine)
         return
     for job in mine:
         keys = column.of(job - first)
@@ -108,14 +115,14 @@ def _wait_for_makers(plan: Plan, found: Graph, column: Keys, first: int, mine: l
             if made_by >= 0 and made_by in waits:
                 found.edge(made_by, job)
             continue
-        for each in sorted(_makers(plan, keys, inside)):
+        for each in sorted(_makers(maker, keys, inside)):
             if each in waits:
                 found.edge(each, job)
 
 
-def _makers(plan: Plan, keys: Iterable[int], inside: dict[int, set[int]]) -> set[int]:
+def _makers(maker: Sequence[int], keys: Iterable[int], inside: dict[int, set[int]]) -> set[int]:
     """The jobs that make these keys."""
-    found = set(map(plan.maker.__getitem__, keys))
+    found = set(map(maker.__getitem__, keys))
     if inside:
         found.update(chain.from_iterable([inside[key] for key in inside.keys() & set(keys)]))
     found.discard(-1)
@@ -131,7 +138,7 @@ def makers(plan: Plan, step: int, jobs: Collection[int]) -> set[int]:
             keys.update(column.flat())
         else:
             keys.update(chain.from_iterable([column.of(job - first) for job in jobs]))
-    return _makers(plan, keys, inside)
+    return _makers(plan.maker, keys, inside)
 
 
 def _wait_for_all(found: Graph, first: list[int], then: list[int]) -> None:

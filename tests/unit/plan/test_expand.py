@@ -463,7 +463,7 @@ def test_pattern_that_a_dynamic_target_may_fill_is_not_told() -> None:
 
 
 def test_a_step_without_patterns_costs_a_few_calls() -> None:
-    assert calls(expanded, chain(300)) - calls(expanded, chain(200)) <= 100 * 26
+    assert calls(expanded, chain(300)) - calls(expanded, chain(200)) <= 100 * 25
 
 
 def test_a_step_without_patterns_lists_no_folder() -> None:
