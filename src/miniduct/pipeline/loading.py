@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..errors import DuctError, UsageError
 from ..text import escaped
 from . import values
-from .builder import PipelineBuilder, one_line, raised, said
+from .builder import PipelineBuilder
 from .objects import PACKAGE, is_local
+from .wording import one_line, raised, said
 
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
