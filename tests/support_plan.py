@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 from miniduct.model import Location, Project, Run, Slot, Stamp, Step
@@ -135,15 +133,7 @@ def chain(length: int) -> Project:
 
 
 def calls(work: Callable[..., object], *arguments: object) -> int:
-    """How many functions of Python this call makes: what it costs, the same on each machine.
-
-    Counted in a process of its own: where a thread was once asked to end, Python 3.11 may not come back from a profiled call.
-    """
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_calls, work, arguments).result()
-
-
-def _calls(work: Callable[..., object], arguments: Sequence[object]) -> int:
+    """How many functions of Python this call makes: what it costs, the same on each machine."""
     count = 0
 
     def seen(frame: object, event: str, argument: object) -> None:  # noqa: ARG001

@@ -9,6 +9,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -319,6 +320,34 @@ def test_whenever_a_call_is_asked_to_end_its_end_is_told_before_the_grace_is_ove
     for thread in own_threads():
         thread.join(20)
     assert not own_threads()
+
+
+def test_after_a_call_was_asked_to_end_the_process_can_be_traced() -> None:
+    program = """
+        import sys, time
+        from miniduct import PipelineBuilder, PythonStep
+
+        def slow():
+            until = time.monotonic() + 60
+            while time.monotonic() < until:
+                time.sleep(0.001)
+
+        def called():
+            return 1
+
+        builder = PipelineBuilder("demo")
+        builder.add_step(PythonStep(slow, timeout=0.2))
+        print(builder.execute(raise_on_error=False)["slow"].error)
+        time.sleep(0.2)  # its thread is done with it
+        sys.setprofile(lambda *_: None)
+        called()
+        sys.setprofile(None)
+        print("came back")
+        """
+    with open("program.py", "w", encoding="ascii") as file:
+        file.write(textwrap.dedent(program))
+    done = subprocess.run([sys.executable, "program.py"], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "ran past its timeout of 0.2 s\ncame back\n"
 
 
 def test_a_thread_whose_call_ended_while_it_was_given_up_ends_with_the_runner() -> None:
