@@ -215,13 +215,18 @@ class Builder:
         if ahead.jobs:
             run = self._begin_run()
             runner = _runner(space, self._slots, self._options.grace)
-            gc.freeze()  # the plan is not looked through again and again while jobs run
+            ours = (
+                not gc.get_freeze_count()
+            )  # else the caller's program has its own reasons, and what it froze stays so
+            if ours:
+                gc.freeze()  # the plan is not looked through again and again while jobs run
             try:
                 with Interrupts(runner.wake) as interrupts:
                     self._listen(interrupts, space.plan)
                     interrupted = self._rounds(ahead, jobs, run, runner, interrupts)
             finally:
-                gc.unfreeze()
+                if ours:
+                    gc.unfreeze()
                 runner.close()
         totals = self._totals
         self._save()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import pathlib
@@ -320,6 +321,18 @@ def test_whenever_a_call_is_asked_to_end_its_end_is_told_before_the_grace_is_ove
     for thread in own_threads():
         thread.join(20)
     assert not own_threads()
+
+
+def test_what_the_program_froze_for_the_collector_stays_so() -> None:
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        for _ in range(2):  # with something to do, and with nothing
+            pipeline(os.getcwd).execute()
+            assert gc.get_freeze_count() > frozen / 2
+    finally:
+        gc.unfreeze()
+    assert gc.isenabled()
 
 
 def test_after_a_call_was_asked_to_end_the_process_can_be_traced() -> None:

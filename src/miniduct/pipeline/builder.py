@@ -368,6 +368,9 @@ def _uncollected() -> Iterator[Callable[[], None]]:
     try:
         yield collect
     finally:
+        if not (gc.isenabled() or gc.get_freeze_count()):
+            gc.freeze()
+            gc.unfreeze()  # all that was made is old now: it is not looked through at once
         collect()
 
 
