@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 DIGEST = 32
 SMALL = 1 << 20
+GATHERED = 1 << 16
+"""Bytes that wait for more before they are written."""
 
 
 _script: str | None = None
@@ -66,20 +68,33 @@ class Held(NamedTuple):
 
 
 class _Digesting:
-    """A file that is written to, whole, with the digest of what was written."""
+    """A file that is written to, whole, with the digest of what was written. Small pieces are gathered: most values take one write."""
 
     def __init__(self, file: io.FileIO) -> None:
         self._file = file
+        self._gathered = bytearray()
         self.digest = blake3()
 
     def write(self, data: bytes | pickle.PickleBuffer) -> int:
         # An array's items are of any kind: what is written are its bytes.
         rest = data.raw() if isinstance(data, pickle.PickleBuffer) else memoryview(data)
-        size = rest.nbytes
         self.digest.update(rest)
+        if rest.nbytes <= GATHERED:
+            self._gathered += rest
+            if len(self._gathered) > GATHERED:
+                self.flush()
+        else:
+            self.flush()
+            self._write(rest)
+        return rest.nbytes
+
+    def flush(self) -> None:
+        self._write(memoryview(self._gathered))
+        self._gathered = bytearray()
+
+    def _write(self, rest: memoryview) -> None:
         while rest:  # one write takes 2 GB at most
             rest = rest[self._file.write(rest) :]
-        return size
 
 
 class _Pickler(pickle.Pickler):
@@ -122,13 +137,14 @@ def write(
 
 
 def _write(path: str, value: object, code: Code | None) -> bytes:
-    with open(path, "wb", buffering=0) as file:  # the pickler gathers what is small itself
+    with open(path, "wb", buffering=0) as file:
         out = _Digesting(file)
         pickler = _Pickler(out)
         pickler.dump(value)
         if code is not None:
             out.write(code(pickler.named.values()))
         out.write(out.digest.digest())
+        out.flush()
         return out.digest.digest()
 
 
