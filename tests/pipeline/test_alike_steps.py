@@ -168,6 +168,12 @@ def test_cache_that_is_no_truth_is_told_behind_alike_steps() -> None:
         projected(PythonStep(zero, name="a"), PythonStep(zero, name="b", cache=odd))
 
 
+def test_a_name_that_is_no_text_is_told_behind_alike_steps() -> None:
+    odd: Any = {None: "x"}
+    with pytest.raises(PlanError, match='"inputs" of step "b" has the name None'):
+        projected(PythonStep(zero, name="a", inputs="x"), PythonStep(zero, name="b", inputs=odd))
+
+
 def test_classes_of_one_name_are_not_taken_for_each_other() -> None:
     def made(defines_run: bool) -> BaseStep:
         class Same(BaseStep):

@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from miniduct import PipelineBuilder, PythonStep
+from miniduct.errors import StoreError
 from miniduct.pipeline import values
 from miniduct.stores import local
 from miniduct.trace.database import Traces
@@ -123,6 +125,19 @@ def test_a_value_is_not_renamed_over_the_one_before(monkeypatch: pytest.MonkeyPa
     results = alike(2).execute()
     assert there == [False] * 5
     assert [each.value for each in results.values()] == [2] * 5
+
+
+def test_a_value_is_read_while_it_is_being_replaced() -> None:
+    values.write("new", 1)
+    late = threading.Timer(0.004, os.rename, ("new", "value"))
+    late.start()
+    assert values.read("value") == 1
+    late.join()
+
+
+def test_a_value_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(StoreError, match='cannot read the value in "value": No such file or directory'):
+        values.read("value")
 
 
 def test_a_kill_before_the_rename_of_a_value_loses_nothing() -> None:

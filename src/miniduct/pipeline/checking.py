@@ -269,6 +269,8 @@ def _keys(keys: Any) -> list[tuple[str | None, str]] | None:
     """Plain keys with their names; None where there are others."""
     if isinstance(keys, str):
         return [(None, keys)] if _PLAIN.fullmatch(keys) else None
+    if isinstance(keys, dict) and not all(isinstance(name, str) for name in keys):
+        return None
     table = keys if isinstance(keys, dict) else {None: keys}
     found = []
     for name, listed in table.items():

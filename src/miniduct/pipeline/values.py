@@ -15,6 +15,7 @@ import mmap
 import os
 import pickle
 import sys
+import time
 import types
 import uuid
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 DIGEST = 32
 SMALL = 1 << 20
+TRIES = 5
 GATHERED = 1 << 16
 """Bytes that wait for more before they are written."""
 
@@ -153,11 +155,7 @@ def read(path: str, held: MutableMapping[str, Any] | None = None, expected: byte
 
     StoreError where the file is damaged, is not the expected one, names what is there no more, or a value that this process does not hold.
     """
-    try:
-        file = open(path, "rb", buffering=0)  # noqa: SIM115
-    except OSError as error:
-        raise StoreError(f'cannot read the value in "{path}": {error.strerror}') from None
-    with file:
+    with _opened(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size <= SMALL:
             data = file.read(size)
@@ -181,6 +179,19 @@ def read(path: str, held: MutableMapping[str, Any] | None = None, expected: byte
             )
         return found
     return value
+
+
+def _opened(path: str) -> io.FileIO:
+    """The file, for reading. For a moment there is none, where a run in another process replaces it."""
+    for left in reversed(range(TRIES)):
+        try:
+            return open(path, "rb", buffering=0)
+        except OSError as error:
+            if left and isinstance(error, FileNotFoundError):
+                time.sleep(0.002)
+                continue
+            raise StoreError(f'cannot read the value in "{path}": {error.strerror}') from None
+    raise AssertionError
 
 
 class _Spent:
