@@ -6,11 +6,13 @@ Everything here is wording and search for what to suggest; it is reached only wh
 from __future__ import annotations
 
 from collections import Counter
+from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import Mistake
 from ..keys import is_remote
 from ..text import count, nearest, shown
+from .folders import ways
 from .listing import join, parent, remote_folder
 from .patterns import bound_texts, key_pattern
 
@@ -147,6 +149,28 @@ def inside_folders(plan: Plan, clashes: Sequence[tuple[int, int]]) -> list[Mista
         by = f'step "{maker.name}" ({maker.location}) makes that folder as a whole'
         hint = "each build of the folder replaces all that is in it: put the one somewhere else"
         mistakes.append(mistake(step.targets[0].location, what, facts=[by], hint=hint))
+    return mistakes
+
+
+def under_files(plan: Plan) -> list[Mistake]:
+    """Targets that lie below a target that is a file: one mistake for each such file."""
+    names, maker = plan.names, plan.maker
+    made = dict(compress(zip(names, maker), map((-1).__lt__, maker)))
+    files = {way[:-1] for way in ways(made) if way[:-1] in made and not is_remote(way)}
+    if not files:
+        return []
+    found: dict[str, str] = {}
+    for key in made:
+        above = key[:-1] if key[-1:] == "/" else parent(key).rstrip("/")
+        while above:
+            if above in files:
+                found.setdefault(above, key)
+            above = parent(above).rstrip("/")
+    mistakes = []
+    for file, key in found.items():
+        one, other = (plan.steps[plan.step_of(made[each])] for each in (file, key))
+        what = f'step "{other.name}" makes {shown(key)}, and {shown(file)} is a file that step "{one.name}" ({one.location}) makes'
+        mistakes.append(mistake(other.targets[0].location, what, hint="a file is no folder: change one of the targets"))
     return mistakes
 
 

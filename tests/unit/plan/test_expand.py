@@ -345,6 +345,19 @@ def test_two_makers_are_refused_with_both_places() -> None:
     assert text.startswith('Ductfile:8: step "b" makes o/1, which step "a" (Ductfile:3) makes too')
 
 
+@pytest.mark.parametrize("other", ["o/t/x", "o/t/deep/x", "o/t/"])
+def test_a_target_below_one_that_is_a_file_is_refused(other: str) -> None:
+    text = refused(step("a", [], "o/t", line=3), step("b", [], [other, "o/free"], line=8))
+    assert text == (
+        f'Ductfile:8: step "b" makes {other}, and o/t is a file that step "a" (Ductfile:3) makes\n'
+        "  a file is no folder: change one of the targets"
+    )
+
+
+def test_objects_of_a_bucket_may_lie_below_each_other() -> None:
+    assert expanded(project(step("a", [], "gs://b/o/t"), step("b", [], "gs://b/o/t/x"))).jobs == 2
+
+
 def test_one_job_that_names_a_key_twice_is_refused() -> None:
     text = refused(step("a", "d/{x}-{y}", ["o/{x}{y}", "o/{y}{x}"]), disk=["d/1-1"])
     assert 'step "a" names o/11 twice' in text
