@@ -279,11 +279,19 @@ class Sandbox:
         return [pid for pid in found if pid != os.getpid()]
 
     def kill_everything(self) -> None:
-        """As a power cut would: duct first, then every command that it started."""
-        while pids := [pid for pid in self.processes() if not _is_zombie(pid)]:
+        """As a power cut would: duct first, then every command that it started.
+
+        A process that is just being started shows no environment yet: nothing is left when nothing is found for a while.
+        """
+        quiet = 0
+        while quiet < 3:
+            pids = [pid for pid in self.processes() if not _is_zombie(pid)]
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+            quiet = 0 if pids else quiet + 1
+            if not pids:
+                time.sleep(0.002)
 
 
 def _is_zombie(pid: int) -> bool:

@@ -175,7 +175,11 @@ def facts_of(error: DuctError | NotMadeError) -> list[str]:
 
 
 class Builder:
-    """One build: a round for each expansion of the plan."""
+    """One build: a round for each expansion of the plan.
+
+    `alone`: the process is there for builds only. What a build leaves behind in circles is for the caller to collect then (`gc.collect`): the
+    collector does not count what it was kept away from meanwhile, and may not come to it by itself.
+    """
 
     def __init__(
         self,
@@ -184,8 +188,11 @@ class Builder:
         reporter: Reporter,
         began: float,
         listen: Callable[[Interrupts, Plan], None] = lambda *_: None,
+        *,
+        alone: bool = True,
     ) -> None:
         self._listen = listen
+        self._alone = alone
         self._space = space
         self._options = options
         self._reporter = reporter
@@ -215,17 +222,14 @@ class Builder:
         if ahead.jobs:
             run = self._begin_run()
             runner = _runner(space, self._slots, self._options.grace)
-            ours = (
-                not gc.get_freeze_count()
-            )  # else the caller's program has its own reasons, and what it froze stays so
-            if ours:
+            if self._alone:
                 gc.freeze()  # the plan is not looked through again and again while jobs run
             try:
                 with Interrupts(runner.wake) as interrupts:
                     self._listen(interrupts, space.plan)
                     interrupted = self._rounds(ahead, jobs, run, runner, interrupts)
             finally:
-                if ours:
+                if self._alone:
                     gc.unfreeze()
                 runner.close()
         totals = self._totals

@@ -104,9 +104,7 @@ class Launcher:
             call=rendered.call,
             stdout=rendered.stdout,
             body=rendered.body,
-            work=rendered.work
-            if rendered.work is None or max(counts) == 1
-            else rendered.work._replace(attempt=max(counts)),
+            work=None if rendered.work is None else rendered.work._replace(attempt=max(counts)),
             log=log,
             cwd=step.cwd,
             env=None if rendered.body is not None else self._environment(number, max(counts)),

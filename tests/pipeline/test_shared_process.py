@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import multiprocessing
 import os
 import pathlib
@@ -323,16 +322,32 @@ def test_whenever_a_call_is_asked_to_end_its_end_is_told_before_the_grace_is_ove
     assert not own_threads()
 
 
-def test_what_the_program_froze_for_the_collector_stays_so() -> None:
-    gc.freeze()
-    try:
-        frozen = gc.get_freeze_count()
-        for _ in range(2):  # with something to do, and with nothing
-            pipeline(os.getcwd).execute()
-            assert gc.get_freeze_count() > frozen / 2
-    finally:
-        gc.unfreeze()
-    assert gc.isenabled()
+@pytest.mark.parametrize(("force", "runs"), [(True, 12), (False, 60)], ids=["with something to do", "with nothing"])
+def test_the_collector_comes_to_what_many_runs_leave_behind(force: bool, runs: int) -> None:
+    program = """
+        import gc, sys
+        from miniduct import PipelineBuilder, PythonStep
+
+        def one():
+            return 1
+
+        def run(**settings):
+            builder = PipelineBuilder("demo")
+            builder.add_steps(*(PythonStep(one, name=f"s{at}") for at in range(300)))
+            builder.execute(**settings)
+
+        run()
+        before = gc.get_stats()[2]["collections"]
+        for _ in range(int(sys.argv[1])):
+            run(force=sys.argv[2] == "True")
+        print(gc.get_stats()[2]["collections"] - before, gc.get_freeze_count())
+        """
+    with open("program.py", "w", encoding="ascii") as file:
+        file.write(textwrap.dedent(program))
+    words = [sys.executable, "program.py", str(runs), str(force)]
+    full, frozen = map(int, subprocess.run(words, capture_output=True, check=True, timeout=120).stdout.split())
+    assert full > 0
+    assert frozen == 0
 
 
 def test_after_a_call_was_asked_to_end_the_process_can_be_traced() -> None:

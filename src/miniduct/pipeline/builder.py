@@ -202,8 +202,7 @@ class PipelineBuilder:
                 began = time.monotonic()
                 with _uncollected() as collect, open_workspace(where, write=True, tell=teller.tell, mend=True) as space:
                     told = self.notifier(teller, where.state)
-                    # Where jobs run, the engine has the collector leave alone by then what there is.
-                    builder = engine.Builder(space, options, told, began, lambda *_: collect())
+                    builder = engine.Builder(space, options, told, began, lambda *_: collect(), alone=False)
                     code = builder.build()
                     results = self._results(space, teller, builder)
             finally:
@@ -368,9 +367,6 @@ def _uncollected() -> Iterator[Callable[[], None]]:
     try:
         yield collect
     finally:
-        if not (gc.isenabled() or gc.get_freeze_count()):
-            gc.freeze()
-            gc.unfreeze()  # all that was made is old now: it is not looked through at once
         collect()
 
 

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 DIGEST = 32
 SMALL = 1 << 20
-TRIES = 5
+PATIENCE = 0.01
+"""Seconds for which a value that is not there is looked for again."""
 GATHERED = 1 << 16
 """Bytes that wait for more before they are written."""
 
@@ -183,15 +184,14 @@ def read(path: str, held: MutableMapping[str, Any] | None = None, expected: byte
 
 def _opened(path: str) -> io.FileIO:
     """The file, for reading. For a moment there is none, where a run in another process replaces it."""
-    for left in reversed(range(TRIES)):
+    until = time.monotonic() + PATIENCE
+    while True:
         try:
             return open(path, "rb", buffering=0)
         except OSError as error:
-            if left and isinstance(error, FileNotFoundError):
-                time.sleep(0.002)
-                continue
-            raise StoreError(f'cannot read the value in "{path}": {error.strerror}') from None
-    raise AssertionError
+            if not isinstance(error, FileNotFoundError) or time.monotonic() >= until:
+                raise StoreError(f'cannot read the value in "{path}": {error.strerror}') from None
+        time.sleep(0.001)
 
 
 class _Spent:

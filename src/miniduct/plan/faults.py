@@ -1,6 +1,6 @@
 """Steps that are well formed but cannot become jobs, and inputs that match nothing: the facts, the place, the next move.
 
-Everything here is wording and search for what to suggest; it is reached only when something is wrong, and may take its time.
+Most here is wording and search for what to suggest: it is reached only when something is wrong, and may take its time.
 """
 
 from __future__ import annotations
@@ -154,11 +154,11 @@ def inside_folders(plan: Plan, clashes: Sequence[tuple[int, int]]) -> list[Mista
 
 def under_files(plan: Plan) -> list[Mistake]:
     """Targets that lie below a target that is a file: one mistake for each such file."""
-    names, maker = plan.names, plan.maker
-    made = dict(compress(zip(names, maker), map((-1).__lt__, maker)))
-    files = {way[:-1] for way in ways(made) if way[:-1] in made and not is_remote(way)}
+    keys = list(compress(plan.names, map((-1).__lt__, plan.maker)))
+    files = {way[:-1] for way in ways(keys) if not is_remote(way)}.intersection(keys)
     if not files:
         return []
+    made = {name: job for name, job in zip(plan.names, plan.maker) if job >= 0}
     found: dict[str, str] = {}
     for key in made:
         above = key[:-1] if key[-1:] == "/" else parent(key).rstrip("/")
