@@ -700,7 +700,7 @@ class Loop:
         publisher = self._launcher.publisher
         began = time.time_ns()
         try:
-            made = publisher.collect(attempt.job)
+            made = publisher.collect(attempt.job, done.made)
         except (NotMadeError, DuctError) as error:
             self._failed(attempt, error.what, facts_of(error), 0, done.seconds)
             return
@@ -724,7 +724,8 @@ class Loop:
         log = attempt.log if done.output else None
         recording = Recording(self._run, attempt.started, done.seconds, attempt.number, done.output, log)
         try:
-            published = self._launcher.publisher.publish(attempt.judged, made, fingerprints(), began_ns, recording)
+            found = fingerprints()
+            published = self._launcher.publisher.publish(attempt.judged, made, found, began_ns, recording, done.made)
         except (NotMadeError, DuctError) as error:
             if self._asked and self._launcher.publisher.is_far(job):
                 self._interrupted(attempt, done)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from blake3 import blake3
 
 from . import events as ev
+from .model import nowhere
 from .publishing import Publisher
 from .runners.base import Task
 from .text import duration
@@ -72,6 +73,7 @@ class Launcher:
         self._space = space
         self._runner = runner
         self._run = run
+        self._read = nowhere if space.store.values is None else space.store.values.read
         self._environments: dict[int, Mapping[str, str]] = {}
         self._masks: dict[int, tuple[bytes, ...]] = {}
         self._swept: set[str] = set()
@@ -104,7 +106,7 @@ class Launcher:
             call=rendered.call,
             stdout=rendered.stdout,
             body=rendered.body,
-            work=None if rendered.work is None else rendered.work._replace(attempt=max(counts)),
+            work=None if rendered.work is None else rendered.work._replace(attempt=max(counts), read=self._read),
             log=log,
             cwd=step.cwd,
             env=None if rendered.body is not None else self._environment(number, max(counts)),

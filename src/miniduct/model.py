@@ -90,16 +90,28 @@ class Call:
         return f"{self.module}:{self.function}"
 
 
+def nowhere(path: str) -> None:
+    """No content is kept elsewhere than at its path."""
+
+
 class Work(NamedTuple):
     """What a job's Python object is given: for each slot of the step the paths that it reads and makes, the wildcards' values, the attempt from 1.
 
-    The paths of targets are those that it must write to.
+    The paths of targets are those that it must write to. `read` gives the content of an input that is no file at its path, else None.
     """
 
     inputs: Sequence[Sequence[str]]
     targets: Sequence[Sequence[str]]
     values: Mapping[str, str]
     attempt: int = 1
+    read: Callable[[str], bytes | None] = nowhere
+
+
+class Product(NamedTuple):
+    """What a Python object made for one of its paths: the fingerprint, and the content, where it did not write that to the path."""
+
+    fingerprint: bytes
+    content: bytes | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,11 +119,10 @@ class Body:
     """A Python object as an action: called on a thread of the building process, or as `remote` (module, function, arguments) in a worker.
 
     `label` is how it is called in messages. What identifies it are the step's `code` and `params`, and `arguments`: as what the call is given what
-    is read and made, as plain data that can be hashed. The call may answer with the fingerprints of
-    files that it made, by their paths: they are not read once more.
+    is read and made, as plain data that can be hashed. The call may answer with what it made, by the paths: it is not read once more.
     """
 
-    call: Callable[[Work], Mapping[str, bytes] | None]
+    call: Callable[[Work], Mapping[str, Product] | None]
     label: str
     remote: tuple[str, str, Mapping[str, Any]] | None = None
     arguments: Any = None

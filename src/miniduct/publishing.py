@@ -16,6 +16,7 @@ from .keys import GS, HTTP, VALUES, base_name, is_remote, unescaped
 from .model import FINGERPRINT_SIZE, Check, Stamp
 from .plan.patterns import glob
 from .stores.local import refused
+from .stores.values import PACKED, stamp_of
 from .text import nearest, shown
 from .trace.fingerprints import mtime_fingerprint
 from .trace.record import Trace
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .commands import Commands, Target
     from .contents import Contents
     from .judging import Judged
+    from .model import Product
     from .plan.columns import Job, Plan
     from .stores.routed import Stores
     from .stores.staging import Staging
@@ -203,9 +205,12 @@ class Publisher:
             self._contents.forget(key for key in about.targets if not is_remote(self._plan.names[key]))
         self._staging.discard(about.id, targets.staged, dynamic=targets.dynamic)
 
-    def collect(self, job: int) -> list[Made]:
-        """What the command made, in declared order. NotMadeError where a declared target is not there, or another job makes it too."""
-        made, missing = self._present(job)
+    def collect(self, job: int, products: Mapping[str, Product]) -> list[Made]:
+        """What the command made, in declared order. NotMadeError where a declared target is not there, or another job makes it too.
+
+        `products` are what is known of it, by the paths that it was to write to.
+        """
+        made, missing = self._present(job, products)
         if missing:
             raise self._not_made(missing)
         if self._plan.is_dynamic(job):
@@ -233,7 +238,7 @@ class Publisher:
             return []
         return [target.text if target.direct else self._staging.path(target.text) for target in targets]
 
-    def _present(self, job: int) -> tuple[list[Made], list[Target]]:
+    def _present(self, job: int, products: Mapping[str, Product]) -> tuple[list[Made], list[Target]]:
         made: list[Made] = []
         missing: list[Target] = []
         for target in self._commands.targets(job).every:
@@ -248,7 +253,13 @@ class Publisher:
                 at += "/"
             if is_remote(at):
                 self._store.forget([at])  # the command itself wrote it
-            stamp = self._store.stat(at)
+            product = products.get(at)
+            content = None if product is None else product.content
+            stamp: Stamp | None
+            if product is not None and content is not None:
+                stamp = stamp_of(len(content), product.fingerprint)
+            else:
+                stamp = self._store.stat(at)
             if stamp is None:
                 missing.append(target)
             else:
@@ -303,14 +314,14 @@ class Publisher:
         """Has the job remote targets, so that its `fingerprints` take their time?"""
         return self._commands.targets(job).far
 
-    def fingerprints(self, judged: Judged, made: Sequence[Made], known: Mapping[str, bytes]) -> list[bytes]:
+    def fingerprints(self, judged: Judged, made: Sequence[Made], products: Mapping[str, Product]) -> list[bytes]:
         """What identifies each thing made, for the step's own check; remote targets are uploaded, once all files are read.
-        The fingerprints of what lies at the paths in `known` need not be asked for.
+        `products` as for `collect`: what is known need not be read.
 
         Large files and remote targets belong into a thread.
         """
         by_content = judged.about.step.check is Check.CONTENT
-        found = self._fingerprints(made, known) if by_content else [ABSENT_UNTIL_PUBLISHED] * len(made)
+        found = self._fingerprints(made, products) if by_content else [ABSENT_UNTIL_PUBLISHED] * len(made)
         for at, each in enumerate(made if self.is_far(judged.job) else ()):
             if is_remote(each.key):
                 stamp = self._upload(judged, each)
@@ -318,13 +329,14 @@ class Publisher:
                     found[at] = self._store.identity(each.key, stamp)
         return found
 
-    def _fingerprints(self, made: Sequence[Made], known: Mapping[str, bytes]) -> list[bytes]:
+    def _fingerprints(self, made: Sequence[Made], products: Mapping[str, Product]) -> list[bytes]:
         found = []
         for each in made:
             if is_remote(each.key):
                 found.append(ABSENT_UNTIL_PUBLISHED)
                 continue
-            fingerprint = known.get(each.at) or self._store.fingerprint(each.at)
+            product = products.get(each.at)
+            fingerprint = self._store.fingerprint(each.at) if product is None else product.fingerprint
             if fingerprint is None:
                 raise NotMadeError(f"made {shown(each.key)}, but it vanished before it could be published")
             found.append(fingerprint)
@@ -383,7 +395,13 @@ class Publisher:
         return [Made(target.text, place, staged)]
 
     def publish(
-        self, judged: Judged, made: Sequence[Made], found: Sequence[bytes], hashed_at_ns: int, recording: Recording
+        self,
+        judged: Judged,
+        made: Sequence[Made],
+        found: Sequence[bytes],
+        hashed_at_ns: int,
+        recording: Recording,
+        products: Mapping[str, Product],
     ) -> Published:
         """Record the run, then rename its targets into place; the order makes a kill between the two harmless (docs/design.md).
 
@@ -398,17 +416,20 @@ class Publisher:
         local = made if targets.plain else [each for each in made if each.at != each.key and not is_remote(each.key)]
         kept = self._kept.pop(job, [])
         through: dict[str, str] = {}
-        files = [each for each in local if not each.key.startswith(VALUES)]
-        if files:  # in a value's place stands nothing of the user's
-            through, links = self._links(judged, [each.key for each in files])
-            kept += self._keep_users_copies(judged, dict(zip([each.key for each in made], found)), files, links)
+        value = local[0] if self._store.values is not None and local and local[0].key.startswith(VALUES) else None
+        if value is not None:  # the only target, and in its place stands nothing of the user's
+            if self._put(value, products):
+                local = []
+        elif local:
+            through, links = self._links(judged, [each.key for each in local])
+            kept += self._keep_users_copies(judged, dict(zip([each.key for each in made], found)), local, links)
         direct = [(key, place) for key, place in judged.through.items() if self._staging.leads(key) == place]
         trace.through = {**through, **dict(direct)}
         if by_content:
             self._traces.record(trace)
         try:
-            if len(files) < len(local) and before:
-                self._staging.make_way([key for key in before if key.startswith(VALUES)])
+            if value is not None:
+                self._make_way(value, judged.past)
             self._staging.publish([(each.key, each.at) for each in local], through)
         except StoreError:
             if by_content:
@@ -429,6 +450,24 @@ class Publisher:
         if published.changed and not targets.plain and self._is_looked_into(about):
             published.members_changed = True
         return published
+
+    def _put(self, value: Made, products: Mapping[str, Product]) -> bool:
+        """Put the value into the pack, where it is one for that. StoreError."""
+        product = products.get(value.at)
+        if product is None or product.content is None:
+            return False
+        assert self._store.values is not None
+        self._store.values.put(value.key, product.content, product.fingerprint)
+        return True
+
+    def _make_way(self, value: Made, past: Trace | None) -> None:
+        """A value is in the pack or in a file: remove the former one from the other place, and a file from its own. StoreError."""
+        assert self._store.values is not None
+        packed = value.stamp.mtime_ns == PACKED
+        if not packed:
+            self._store.values.hide(value.key)
+        if past is not None and past.target_stamps and (not packed or past.target_stamps[0].mtime_ns != PACKED):
+            self._staging.make_way([value.key])
 
     def _is_looked_into(self, job: Job) -> bool:
         """Does a step read by its names what lies in a folder that the job makes as a whole?"""

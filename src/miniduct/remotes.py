@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .stores.base import RemoteStore
     from .stores.http.settings import Site
     from .stores.patience import Retry
+    from .stores.values import ValueStore
 
 
 def stores_of(
@@ -29,6 +30,7 @@ def stores_of(
     offline: bool,
     write: bool,
     tell: Callable[[Retry], None],
+    values: ValueStore | None = None,
 ) -> Stores:
     """Local files, and the remote keys of a project. `folder` holds copies; nothing is kept there without `write`.
 
@@ -40,7 +42,7 @@ def stores_of(
             return _gcs(project, environ, hear)
         return _http(project, environ, folder, hear, keep=write)
 
-    return Stores(connect, offline=offline, tell=tell)
+    return Stores(connect, offline=offline, tell=tell, values=values)
 
 
 def _gcs(project: Project, environ: Mapping[str, str], tell: Callable[[Retry], None]) -> RemoteStore:

@@ -23,7 +23,7 @@ from .commands import Commands
 from .contents import NEVER_SEEN, Columns, Contents
 from .errors import BuildRunning, PlanError, StoreError, UsageError
 from .judging import Judge
-from .keys import is_remote
+from .keys import VALUES, is_remote
 from .lock import Lock
 from .model import Check, Stamp
 from .orphans import sort_out
@@ -39,6 +39,7 @@ from .stores.local import LocalStore
 from .stores.objects import Objects
 from .stores.routed import remote_keys
 from .stores.staging import Staging
+from .stores.values import ValueStore
 from .text import count, duration, shown
 from .trace.check import SAME, check, kept
 from .trace.database import Traces
@@ -402,6 +403,9 @@ class Workspace:
     def remove(self, key: str) -> None:
         """Remove what a job made, with folders that are empty then. StoreError."""
         if not is_remote(key):
+            values = self.store.values
+            if values is not None and key.startswith(VALUES):
+                values.hide(key)
             self.staging.remove(key, parents=True)
             return
         stamp = self.store.stat(key)
@@ -566,6 +570,7 @@ class Workspace:
             "dirty": _pack(self.dirty),
             "folders": [(folder.name, folder.stamp) for folder in plan.folders],
             "remote": len(self._remote),
+            "pack": None if self.store.values is None else self.store.values.saved(),
             "steps": [step.name for step in self.project.steps],
             "tags": sorted({tag for step in self.project.steps for tag in step.tags}),
             "jobs": plan.jobs,
@@ -732,6 +737,7 @@ def _stores(where: Where, project: Project, tell: Callable[[Event], None], *, wr
         offline=where.offline,
         write=write,
         tell=lambda retry: tell(retried(retry)),
+        values=None if where.source is None else ValueStore(f"{VALUES}{where.source.name}/", write=write),
     )
     try:
         yield stores

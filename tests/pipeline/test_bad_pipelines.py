@@ -386,13 +386,15 @@ def test_a_merge_of_a_thousand() -> None:
     assert pipeline(*sources, merged).execute()[merged].value == 499_500
 
 
-def test_a_damaged_value_is_made_again_and_that_is_said() -> None:
+@pytest.mark.parametrize(("size", "name"), [(1, ".pack"), (100_000, "one")])
+def test_a_damaged_value_is_made_again_and_that_is_said(size: int, name: str) -> None:
     for damage in (False, True):
-        step = PythonStep(one)
+        step = PythonStep(lambda: [1] * size, name="one")
         result = pipeline(step).execute()[step]
-        assert result.value == 1
+        assert result.value == [1] * size
         if not damage:
-            with open(".duct/values/demo/one", "r+b") as file:
+            with open(f".duct/values/demo/{name}", "r+b") as file:
+                file.seek(-30, os.SEEK_END)
                 file.write(b"damage")
     assert result.status == "done"
     assert "one" in result.reason
@@ -402,7 +404,7 @@ def test_nothing_is_unpickled_whose_digest_does_not_fit(tmp_path: pathlib.Path) 
     from miniduct.pipeline import values
 
     path = str(tmp_path / "value")
-    values.write(path, {"a": 1})
+    values.write(path, {"a": 1}, to_file=True)
     with open(path, "rb") as file:
         digest = file.read()[-values.DIGEST :]
 

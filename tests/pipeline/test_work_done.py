@@ -10,11 +10,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from blake3 import blake3
 
 from miniduct import PipelineBuilder, PythonStep
 from miniduct.errors import StoreError
 from miniduct.pipeline import values
 from miniduct.stores import local
+from miniduct.stores.values import ValueStore
 from miniduct.trace.database import Traces
 
 if TYPE_CHECKING:
@@ -66,16 +68,46 @@ def test_the_fingerprint_of_a_value_is_taken_while_it_is_written(read: list[str]
     assert results["plus_one"].value == 2
 
 
-@pytest.mark.parametrize("value", [None, "text", bytes(5_000_000), [bytes(70_000)] * 3, list(range(300_000))])
+SMALL = [None, "text", bytes(65_000)]
+LARGE = [bytes(66_000), bytes(5_000_000), [bytes(70_000)] * 3, list(range(300_000))]
+
+
+@pytest.mark.parametrize("value", [*SMALL, *LARGE])
 def test_it_is_that_of_the_file(value: Any) -> None:
-    assert values.write("value", value) == local.fingerprint("value")
+    assert values.write("value", value, to_file=True) == (local.fingerprint("value"), None)
     assert values.read("value") == value
+
+
+@pytest.mark.parametrize("value", LARGE)
+def test_a_large_value_is_written_to_its_file(value: Any) -> None:
+    assert values.write("value", value) == (local.fingerprint("value"), None)
+    assert values.read("value") == value
+
+
+@pytest.mark.parametrize("value", SMALL)
+def test_a_small_value_needs_no_file(value: Any) -> None:
+    found = values.write("value", value)
+    assert os.listdir() == []
+    assert found.content is not None
+    assert found.fingerprint == blake3(found.content).digest()
+    assert values.read("value", content=found.content) == value
 
 
 def test_it_is_that_of_the_file_of_a_value_that_is_only_held() -> None:
     held: dict[str, Any] = {}
-    assert values.write("value", lambda: 1, held) == local.fingerprint("value")
+    assert values.write("value", lambda: 1, held, to_file=True).fingerprint == local.fingerprint("value")
     assert values.read("value", held)() == 1
+
+
+def test_small_values_lie_in_one_file() -> None:
+    alike(1).execute()
+    assert os.listdir(".duct/values/alike") == [".pack"]
+
+
+def test_where_nothing_is_to_be_done_no_value_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain().execute()
+    monkeypatch.setattr(ValueStore, "_open", lambda _: pytest.fail("the pack was opened"))
+    assert {each.status for each in chain().execute().values()} == {"up to date"}
 
 
 def test_where_nothing_is_to_be_done_nothing_is_written() -> None:
@@ -99,11 +131,11 @@ def test_what_differs_between_two_definitions_is_found_out_once(monkeypatch: pyt
     assert len(asked) == 1
 
 
-def alike(found: int) -> PipelineBuilder:
-    """Five steps of one function."""
+def alike(found: int, size: int = 0) -> PipelineBuilder:
+    """Five steps of one function; with a size their values are lists."""
 
-    def number() -> int:
-        return found
+    def number() -> int | list[int]:
+        return [found] * size if size else found
 
     builder = PipelineBuilder("alike")
     builder.add_steps(*(PythonStep(number, name=f"s{at}") for at in range(5)))
@@ -112,7 +144,7 @@ def alike(found: int) -> PipelineBuilder:
 
 def test_a_value_is_not_renamed_over_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a file renamed over another, ext4 begins to write the content at once."""
-    alike(1).execute()
+    alike(1, 40_000).execute()
     there: list[bool] = []
     rename = os.rename
 
@@ -122,13 +154,13 @@ def test_a_value_is_not_renamed_over_the_one_before(monkeypatch: pytest.MonkeyPa
         rename(source, place)
 
     monkeypatch.setattr(os, "rename", noting)
-    results = alike(2).execute()
+    results = alike(2, 40_000).execute()
     assert there == [False] * 5
-    assert [each.value for each in results.values()] == [2] * 5
+    assert [each.value for each in results.values()] == [[2] * 40_000] * 5
 
 
 def test_a_value_is_read_while_it_is_being_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    values.write("new", 1)
+    values.write("new", 1, to_file=True)
     monkeypatch.setattr(time, "sleep", lambda _: os.rename("new", "value"))
     assert values.read("value") == 1
 
@@ -154,9 +186,9 @@ def test_a_kill_before_the_rename_of_a_value_loses_nothing() -> None:
         if sys.argv[2] == "killed":
             os.rename = killed
         builder = PipelineBuilder("demo")
-        builder.add_step(PythonStep(lambda: found, name="one"))
+        builder.add_step(PythonStep(lambda: [found] * 40_000, name="one"))
         result = builder.execute()["one"]
-        print(result.status, result.value)
+        print(result.status, result.value[0])
         """
     with open("program.py", "w", encoding="ascii") as file:
         file.write(textwrap.dedent(program))

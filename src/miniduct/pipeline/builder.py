@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from .. import build as engine
 from ..errors import EXIT_INTERRUPTED, UsageError
+from ..keys import VALUES
 from ..model import Check, Location, Project
 from ..notifying import Notifier, checked
 from ..plan.select import needed
 from ..runners.attempts import HERE
+from ..stores.values import ValueStore
 from ..text import escaped
 from ..workspace import Where, open_workspace
 from . import identity, values
@@ -257,6 +259,7 @@ class PipelineBuilder:
             teller.result(plan.steps[plan.step_of(job)].name).note(NOT_RUN)
         root = space.where.root
         raised, held = self._raised, self._held
+        kept = ValueStore(os.path.join(root, f"{VALUES}{self._name}/"))
 
         def make(step: BaseStep) -> StepResult:
             found = teller.told.get(step.name) or StepResult(step.name)
@@ -265,8 +268,8 @@ class PipelineBuilder:
             keys = [key for job in range(plan.first[number], plan.first[number + 1]) for key in plan.targets(job)]
             if step.makes_value:
                 path = os.path.join(root, plan.names[keys[0]])
-                expected = contents.fingerprint(keys[0], Check.CONTENT) if path else None
-                found._read = lambda: values.read(path, held, expected)
+                expected = contents.fingerprint(keys[0], Check.CONTENT)
+                found._read = lambda: values.read(path, held, expected, kept.read(path))
             else:
                 found.paths = tuple(plan.names[key] for key in keys)
             return found

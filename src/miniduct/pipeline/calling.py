@@ -12,17 +12,19 @@ import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import DuctError
+from ..stores.values import ValueStore
 from . import values
 from .identity import Known
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
-    from ..model import Work
+    from ..model import Product, Work
 
 
 Source = tuple[str, tuple[int, ...]]
@@ -116,14 +118,16 @@ def perform(
     work: Work,
     held: MutableMapping[str, Any] | None,
     code: values.Code,
-) -> Mapping[str, bytes]:
-    """Call the function for one job, and write its value where it makes one; the fingerprint of its file.
+    *,
+    to_file: bool = False,
+) -> Mapping[str, Product]:
+    """Call the function for one job; its value, where it makes one: written to its file where it is large, or with `to_file`.
 
     `held` are values that this process keeps for later steps; None in a process that does not see these.
     `code` tells what identifies the code of classes, for those in the value.
     """
     named: dict[str, Any] = {}
-    args = outputs = [_output(kind, [work.inputs[at] for at in slots], held) for kind, slots in recipe.sources]
+    args = outputs = [_output(kind, slots, work, held) for kind, slots in recipe.sources]
     if merge is not None:
         args, named = _merged(merge(dict(zip(recipe.names, outputs))))
     known = takes(function)
@@ -150,7 +154,7 @@ def perform(
     path = work.targets[0][0]
     settings = "cache=False" if held is not None else 'workers="threads" and cache=False'
     hint = f"give the step a target file, or say {settings}: then it always runs, and its value stays in this process"
-    return {path: values.write(path, result, None if recipe.keeps else held, code, hint=hint)}
+    return {path: values.write(path, result, None if recipe.keeps else held, code, hint=hint, to_file=to_file)}
 
 
 def _merged(found: Any) -> tuple[list[Any], dict[str, Any]]:
@@ -161,10 +165,11 @@ def _merged(found: Any) -> tuple[list[Any], dict[str, Any]]:
     raise TypeError(f"merge returned {type(found).__name__}; it must return a sequence or a mapping of arguments")
 
 
-def _output(kind: str, slots: list[Sequence[str]], held: MutableMapping[str, Any] | None) -> Any:
+def _output(kind: str, slots: Sequence[int], work: Work, held: MutableMapping[str, Any] | None) -> Any:
     if kind == "value":
-        return values.read(slots[0][0], held)
-    paths = [path for slot in slots for path in slot]
+        path = work.inputs[slots[0]][0]
+        return values.read(path, held, content=work.read(path))
+    paths = [path for at in slots for path in work.inputs[at]]
     if kind == "path":
         return paths[0]
     return paths if kind == "paths" else None
@@ -203,6 +208,11 @@ def _given(recipe: Recipe, work: Work) -> dict[str, Any]:
     return found
 
 
+@lru_cache(maxsize=1)
+def _store(folder: str) -> ValueStore:
+    return ValueStore(folder)
+
+
 def remote(
     function: str,
     folder: str,
@@ -226,4 +236,5 @@ def remote(
     called = Recipe(**recipe)
     if called.makes_value:  # the function may leave the current folder
         targets = [[os.path.abspath(path) for path in paths] for paths in targets]
-    perform(found, None, called, Work(inputs, targets, values), None, Known(os.getcwd()).classes)
+    work = Work(inputs, targets, values, read=lambda path: _store(f"{os.path.dirname(path)}/").read(path))
+    perform(found, None, called, work, None, Known(os.getcwd()).classes, to_file=True)

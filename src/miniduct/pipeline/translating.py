@@ -31,7 +31,7 @@ from .wording import raised
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ..model import Work
+    from ..model import Product, Work
     from .checking import Said
 
 _OPEN = re.compile(r"[*?\[{]")
@@ -201,7 +201,7 @@ class Translation:
 
     def _perform(
         self, step: str, function: Callable[..., Any], merge: Merge | None, recipe: Recipe, work: Work
-    ) -> Mapping[str, bytes]:
+    ) -> Mapping[str, Product]:
         try:
             return calling.perform(function, merge, recipe, work, self._held, self._code.classes)
         except BaseException as error:

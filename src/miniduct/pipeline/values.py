@@ -1,9 +1,9 @@
-"""Values in files: a pickle of protocol 5, and after it the BLAKE3 digest of its bytes. Nothing is unpickled whose digest does not fit.
+"""Values as bytes: a pickle of protocol 5, and after it the BLAKE3 digest of its bytes. Nothing is unpickled whose digest does not fit.
 
 Where classes or functions of the user's are in the value, what identifies their code stands between the two: whoever reads the value calls that code.
 
-A value is written and read as a stream: a large one is never in the memory twice. One that cannot be pickled is held in this process, where its step
-says that it need not be kept; the file then names it.
+A large value is written to a file and read from it as a stream: it is never in the memory twice. One that cannot be pickled is held in this process,
+where its step says that it need not be kept; the bytes then name it.
 
 A class of the pipeline's own file is `__main__.Name` where that file is the program, `file.Name` where it is loaded: each is found as the other.
 """
@@ -24,6 +24,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from blake3 import blake3
 
 from ..errors import DuctError, StoreError
+from ..model import Product
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, MutableMapping
@@ -32,11 +33,12 @@ if TYPE_CHECKING:
     """What identifies the code of functions and classes; empty where they are not the user's."""
 
 DIGEST = 32
-SMALL = 1 << 20
+MAPPED = 1 << 20
+"""Bytes of a file from which on it is not read as a whole."""
 PATIENCE = 0.01
 """Seconds for which a value that is not there is looked for again."""
-GATHERED = 1 << 16
-"""Bytes that wait for more before they are written."""
+SMALL = 1 << 16
+"""Bytes up to which a value needs no file of its own."""
 
 
 _script: str | None = None
@@ -65,16 +67,17 @@ def program() -> str | None:
 
 
 class Held(NamedTuple):
-    """Stands in the file of a value that only the process which made it has."""
+    """Stands for a value that only the process which made it has."""
 
     token: str
 
 
 class _Digesting:
-    """A file that is written to, whole, with the digest of what was written. Small pieces are gathered: most values take one write."""
+    """A file that is written to, whole, with the digest of what was written. It is made where that is more than a little, or at the first `flush`."""
 
-    def __init__(self, file: io.FileIO) -> None:
-        self._file = file
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file: io.FileIO | None = None
         self._gathered = bytearray()
         self.digest = blake3()
 
@@ -82,22 +85,33 @@ class _Digesting:
         # An array's items are of any kind: what is written are its bytes.
         rest = data.raw() if isinstance(data, pickle.PickleBuffer) else memoryview(data)
         self.digest.update(rest)
-        if rest.nbytes <= GATHERED:
+        if rest.nbytes <= SMALL:
             self._gathered += rest
-            if len(self._gathered) > GATHERED:
+            if len(self._gathered) > SMALL:
                 self.flush()
         else:
             self.flush()
             self._write(rest)
         return rest.nbytes
 
+    def content(self) -> bytes | None:
+        """All that was written, where that is little, and nothing of it is in the file."""
+        return bytes(self._gathered) if self._file is None else None
+
     def flush(self) -> None:
+        """Have what was written in the file."""
         self._write(memoryview(self._gathered))
         self._gathered = bytearray()
 
     def _write(self, rest: memoryview) -> None:
+        if self._file is None:
+            self._file = open(self._path, "wb", buffering=0)  # noqa: SIM115 (`close` is called)
         while rest:  # one write takes 2 GB at most
             rest = rest[self._file.write(rest) :]
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
 class _Pickler(pickle.Pickler):
@@ -119,13 +133,14 @@ def write(
     code: Code | None = None,
     *,
     hint: str = "give the step a target file",
-) -> bytes:
-    """Write the value; the fingerprint of the file. Where it cannot be pickled: into `held`, or DuctError where that is None.
+    to_file: bool = False,
+) -> Product:
+    """Pickle the value: a large one, or any with `to_file`, into the file. Where it cannot be pickled: into `held`, or DuctError where that is None.
 
     `hint` is the last line of that.
     """
     try:
-        return _write(path, value, code)
+        return _write(path, value, code, to_file)
     except (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError) as error:
         if held is None:
             why = str(error).partition("\n")[0] or type(error).__name__
@@ -136,37 +151,32 @@ def write(
             ) from error
         token = uuid.uuid4().hex
         held[token] = value
-        return _write(path, Held(token), None)
+        return _write(path, Held(token), None, to_file)
 
 
-def _write(path: str, value: object, code: Code | None) -> bytes:
-    with open(path, "wb", buffering=0) as file:
-        out = _Digesting(file)
+def _write(path: str, value: object, code: Code | None, to_file: bool) -> Product:
+    out = _Digesting(path)
+    try:
         pickler = _Pickler(out)
         pickler.dump(value)
         if code is not None:
             out.write(code(pickler.named.values()))
         out.write(out.digest.digest())
-        out.flush()
-        return out.digest.digest()
+        if to_file or out.content() is None:
+            out.flush()
+        return Product(out.digest.digest(), out.content())
+    finally:
+        out.close()
 
 
-def read(path: str, held: MutableMapping[str, Any] | None = None, expected: bytes | None = None) -> Any:
-    """The value in the file; its own copy each time. `expected` is the digest of the whole file.
+def read(
+    path: str, held: MutableMapping[str, Any] | None = None, expected: bytes | None = None, content: bytes | None = None
+) -> Any:
+    """The value in the file, or in its `content`, where that lies elsewhere; its own copy each time. `expected` is the digest of all of it.
 
-    StoreError where the file is damaged, is not the expected one, names what is there no more, or a value that this process does not hold.
+    StoreError where it is damaged, is not the expected one, names what is there no more, or a value that this process does not hold.
     """
-    with _opened(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size <= SMALL:
-            data = file.read(size)
-            _check(path, data, expected)
-            value = _load(path, io.BytesIO(memoryview(data)[:-DIGEST]))
-        else:
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                _check(path, mapped, expected)
-            with io.BufferedReader(file) as buffered:
-                value = _load(path, buffered)
+    value = _read(path, expected) if content is None else _loaded(path, content, expected)
     if isinstance(value, Held):
         if held is None or value.token not in held:
             raise StoreError(f'the value in "{path}" was not kept: its step says cache=False')
@@ -180,6 +190,22 @@ def read(path: str, held: MutableMapping[str, Any] | None = None, expected: byte
             )
         return found
     return value
+
+
+def _read(path: str, expected: bytes | None) -> Any:
+    with _opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size <= MAPPED:
+            return _loaded(path, file.read(size), expected)
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            _check(path, mapped, expected)
+        with io.BufferedReader(file) as buffered:
+            return _load(path, buffered)
+
+
+def _loaded(path: str, data: bytes, expected: bytes | None) -> Any:
+    _check(path, data, expected)
+    return _load(path, io.BytesIO(memoryview(data)[:-DIGEST]))
 
 
 def _opened(path: str) -> io.FileIO:

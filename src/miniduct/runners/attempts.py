@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
-    from ..model import Work
+    from ..model import Product, Work
     from .base import Task
     from .output import Output
 
@@ -94,7 +94,7 @@ class ThreadAttempt:
         self.over = False
         self.lock = threading.Lock()
         self.thread: CallThread | None = None
-        self.made: Mapping[str, bytes] = {}
+        self.made: Mapping[str, Product] = {}
         self.moves: list[tuple[str, str]] = []
         """Where the targets are written, and where they belong; only where the attempt may be given up in its midst."""
         self.folders: list[tuple[str, str]] = []
@@ -286,7 +286,7 @@ class CallThread(threading.Thread):
             assert task.work is not None
             made = task.body(_apart(attempt, task.work) if attempt.deadline is not None else task.work) or {}
             paths = dict(attempt.moves)
-            attempt.made = {paths.get(place, place): fingerprint for place, fingerprint in made.items()}
+            attempt.made = {paths.get(place, place): product for place, product in made.items()}
         except BaseException as raised:  # whatever it is ends here: it is told to the loop
             return raised
         return None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ..model import Work
+    from ..model import Product, Work
 
 
 class Invocation(NamedTuple):
@@ -45,7 +45,7 @@ class Task:
     mask: tuple[bytes, ...] = field(default=())
     call: Invocation | None = None
     stdout: str | None = None
-    body: Callable[[Work], Mapping[str, bytes] | None] | None = None
+    body: Callable[[Work], Mapping[str, Product] | None] | None = None
     """Called with `work` on a thread of this process, where it is set; see `model.Body`."""
     work: Work | None = None
 
@@ -66,8 +66,8 @@ class Done:
     error: str | None = None
     max_rss: int = 0
     """Peak resident memory in bytes, 0 where unknown."""
-    made: Mapping[str, bytes] = field(default_factory=dict)
-    """Fingerprints of targets that are known already, by the paths where they were written."""
+    made: Mapping[str, Product] = field(default_factory=dict)
+    """What is known already of the targets, by the paths where they were to be written."""
     raised: tuple[str, ...] = ()
     """The names of the exception that ended it, and of all its classes, where that is known."""
 

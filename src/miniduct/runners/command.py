@@ -22,7 +22,7 @@ from .programs import program_spots
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from ..model import Location, Step, Work
+    from ..model import Location, Product, Step, Work
     from .base import Invocation
 
 __all__ = ["CommandTemplate", "Rendered", "check_command", "compile_command", "normalise", "shown_word", "strict_shell"]
@@ -56,7 +56,7 @@ class Rendered(NamedTuple):
     script: str | None = None
     call: Invocation | None = None
     stdout: str | None = None
-    body: Callable[[Work], Mapping[str, bytes] | None] | None = None
+    body: Callable[[Work], Mapping[str, Product] | None] | None = None
     work: Work | None = None
 
 

@@ -1,4 +1,4 @@
-"""Local files and remote keys as one store: each key goes where its beginning says.
+"""Local files, values and remote keys as one store: each key goes where its beginning says.
 
 Of a remote key is remembered what was found, for a whole build: many are asked about together, before they are needed one by one. What duct itself
 writes is remembered as well. A build so judges by one state of the far side, and what it fetches or replaces is exactly that.
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..errors import StoreError
-from ..keys import GS, REMOTE
+from ..keys import GS, REMOTE, VALUES
 from ..text import shown
 from .base import Found
 from .local import LocalStore
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from ..model import Stamp
     from .base import Entry, RemoteStore
     from .patience import Retry
+    from .values import ValueStore
 
 
 class Stores:
-    """A `Store` of local files and remote keys. `connect` gives the remote store for the beginning of a key, when the first one is met.
+    """A `Store` of local files, values and remote keys. `connect` gives the remote store for the beginning of a key, when the first one is met.
 
     `offline`: nothing is asked; what was `recall`ed counts. `tell` hears of new tries while the thread that made this object waits for an answer.
     """
@@ -37,8 +38,12 @@ class Stores:
         *,
         offline: bool = False,
         tell: Callable[[Retry], None] = lambda _: None,
+        values: ValueStore | None = None,
     ) -> None:
         self.offline = offline
+        self.values = values
+        """The values of the pipeline, where the project is one."""
+        self._others = REMOTE if values is None else (*REMOTE, values.folder)
         self._tell = tell
         self._owner = threading.get_ident()
         self._waits = False
@@ -55,14 +60,18 @@ class Stores:
     # -- as a store ---------------------------------------------------------------------------------------------------------------------
 
     def stat(self, key: str) -> Stamp | None:
-        if not key.startswith(REMOTE):
+        if not key.startswith(self._others):
             return self._local.stat(key)
+        if self.values is not None and key.startswith(VALUES):
+            return self.values.stat(key)
         found = self.found(key)
         return None if found is None else found.stamp
 
     def fingerprint(self, key: str) -> bytes | None:
-        if not key.startswith(REMOTE):
+        if not key.startswith(self._others):
             return self._local.fingerprint(key)
+        if self.values is not None and key.startswith(VALUES):
+            return self.values.fingerprint(key)
         found = self.found(key)
         return None if found is None else self._remote(key).identity(found.stamp)
 
@@ -171,6 +180,8 @@ class Stores:
 
     def close(self) -> None:
         """Close those stores that were used."""
+        if self.values is not None:
+            self.values.close()
         for remote in self._remotes.values():
             remote.close()
 

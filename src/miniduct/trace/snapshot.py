@@ -36,6 +36,7 @@ FIELDS = frozenset(
         "dirty",
         "folders",
         "remote",
+        "pack",
         "steps",
         "tags",
         "jobs",

@@ -1,0 +1,258 @@
+"""What the Python steps of one pipeline returned. Small values lie in one file together, the pack; a large one, and what a worker process made, is a
+file of its own. To make a small file takes the system longer than all else that is done for a step.
+
+The pack begins with its format and a number of its own, and is appended to, entry by entry: a checksum of all that follows but the content, the
+lengths of name and content, the content's fingerprint, then name and content. Of the entries of a name the last one counts; one without content says
+that the pack has none. Half an entry at the end is what a kill left; it is cut off.
+
+One writer at a time, under the project's lock. Whoever reads while it writes sees what was whole when it looked.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+from contextlib import suppress
+from typing import IO, NamedTuple
+from zlib import crc32
+
+from blake3 import blake3
+
+from ..errors import StoreError
+from ..model import FINGERPRINT_SIZE, Stamp
+from ..text import shown
+from .local import LocalStore, reason
+
+PACK = ".pack"
+"""The pack's name in the folder of a pipeline's values: no step is called so."""
+MOST_WASTE = 1 << 20
+"""Bytes of entries that count no more, from which on the pack is written anew where they are half of it."""
+PACKED = -(1 << 62)
+"""Stands in stamps for the time of what lies in the pack. No file has it."""
+_FORMAT = b"duct values 1\n"
+_START = 32
+_HEAD = struct.Struct(f"<IIQ{FINGERPRINT_SIZE}s")
+_SUM = 4
+_NONE = bytes(FINGERPRINT_SIZE)
+_BUFFER = 1 << 16
+
+
+class _Entry(NamedTuple):
+    """Where the content of a name lies, and its fingerprint. `seen`: it was read, and found to be so."""
+
+    at: int
+    size: int
+    fingerprint: bytes
+    seen: bool
+
+
+class ValueStore:
+    """The values below one folder (".duct/values/PIPELINE/"). All methods may be called from many threads.
+
+    With `write`, until `close`, nobody else writes to the pack: what was in it is looked for once.
+    """
+
+    def __init__(self, folder: str, *, write: bool = False) -> None:
+        self.folder = folder
+        self.path = folder + PACK
+        self._write = write
+        self._files = LocalStore()
+        self._lock = threading.Lock()
+        self._fd = -1
+        self._none = False
+        """Is there no pack, and nobody else who could make one?"""
+        self._start = b""
+        """How the pack begins that `_entries` are of; empty: there was none, or it was not looked for."""
+        self._entries: dict[str, _Entry] = {}
+        self._end = 0
+        self._live = 0
+        self._damaged = False
+        """Was something else found in it than was put there?"""
+
+    # -- looking ------------------------------------------------------------------------------------------------------------------------
+
+    def stat(self, key: str) -> Stamp | None:
+        """The key's stamp; see `base.Store`. What lies in the pack has one that tells of its content only."""
+        entry = self._seen(key)
+        return self._files.stat(key) if entry is None else stamp_of(entry.size, entry.fingerprint)
+
+    def fingerprint(self, key: str) -> bytes | None:
+        """BLAKE3 digest of the content; None: not there. StoreError."""
+        entry = self._seen(key)
+        return self._files.fingerprint(key) if entry is None else entry.fingerprint
+
+    def read(self, key: str) -> bytes | None:
+        """The content, where it lies in the pack, whatever it is by now. StoreError."""
+        with self._lock:
+            self._open()
+            try:
+                entry = self._entries.get(self._name(key))
+                return None if entry is None else self._content(entry)
+            finally:
+                self._rest()
+
+    def _name(self, key: str) -> str:
+        return key[len(self.folder) :]
+
+    def _seen(self, key: str) -> _Entry | None:
+        """The entry of what is there: somebody may have written to the pack."""
+        name = self._name(key)
+        with self._lock:
+            self._open()
+            try:
+                entry = self._entries.get(name)
+                if entry is not None and not entry.seen:
+                    digest = blake3(self._content(entry)).digest()
+                    self._damaged = self._damaged or digest != entry.fingerprint
+                    entry = self._entries[name] = entry._replace(fingerprint=digest, seen=True)
+                return entry
+            finally:
+                self._rest()
+
+    def _content(self, entry: _Entry) -> bytes:
+        try:
+            return os.pread(self._fd, entry.size, entry.at)
+        except OSError as error:
+            raise StoreError(f"cannot read {shown(self.path)}: {reason(error)}") from None
+
+    def _open(self) -> None:
+        """Open the pack where there is one, and take in what is new in it."""
+        if self._fd >= 0 or self._none:
+            return
+        try:
+            self._fd = os.open(self.path, (os.O_RDWR if self._write else os.O_RDONLY) | os.O_CLOEXEC)
+            size, start = os.fstat(self._fd).st_size, os.pread(self._fd, _START, 0)
+            if start != self._start or size < self._end:
+                self._forget()
+                self._start = start
+            if start.startswith(_FORMAT) and len(start) == _START:
+                self._end = max(self._end, _START)
+                if size > self._end:
+                    with open(self._fd, "rb", buffering=_BUFFER, closefd=False) as file:
+                        self._scan(file, size)
+            if self._write and size > self._end:
+                os.ftruncate(self._fd, self._end)
+        except FileNotFoundError:
+            self._forget()
+            self._none = self._write
+        except OSError as error:
+            raise StoreError(f"cannot read {shown(self.path)}: {reason(error)}") from None
+
+    def _rest(self) -> None:
+        """Who does not write holds nothing open."""
+        if not self._write:
+            self._shut()
+
+    def _shut(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _forget(self) -> None:
+        self._start, self._entries = b"", {}
+        self._end = self._live = 0
+
+    def _scan(self, file: IO[bytes], size: int) -> None:
+        """Take in the entries from `_end` on, up to the first one that is not whole."""
+        file.seek(self._end)
+        while len(head := file.read(_HEAD.size)) == _HEAD.size:
+            checksum, name_size, content_size, digest = _HEAD.unpack(head)
+            at = self._end + _HEAD.size + name_size
+            if at + content_size > size:
+                return
+            name = file.read(name_size)
+            if crc32(name, crc32(head[_SUM:])) != checksum:
+                return
+            file.seek(content_size, os.SEEK_CUR)
+            self._take(os.fsdecode(name), _Entry(at, content_size, digest, seen=False))
+
+    def _take(self, name: str, entry: _Entry) -> None:
+        """The entry is the last one in the pack."""
+        self._end = entry.at + entry.size
+        before = self._entries.pop(name, None)
+        if before is not None:
+            self._live -= _HEAD.size + len(name) + before.size
+        if entry.size:
+            self._entries[name] = entry
+            self._live += _HEAD.size + len(name) + entry.size
+
+    # -- writing ------------------------------------------------------------------------------------------------------------------------
+
+    def put(self, key: str, content: bytes, fingerprint: bytes) -> None:
+        """Put the content into the pack: from now on the key is there. StoreError: it is as it was."""
+        with self._lock:
+            self._open()
+            self._append(self._name(key), content, fingerprint)
+
+    def hide(self, key: str) -> bool:
+        """Say in the pack that it has nothing of this key; had it anything? StoreError: it is as it was."""
+        name = self._name(key)
+        with self._lock:
+            self._open()
+            if name not in self._entries:
+                return False
+            self._append(name, b"", _NONE)
+            return True
+
+    def _append(self, name: str, content: bytes, fingerprint: bytes) -> None:
+        data = _entry(name, content, fingerprint)
+        try:
+            if self._fd < 0:
+                os.makedirs(self.folder, exist_ok=True)
+                self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                self._none = False
+            if not self._end:
+                os.pwrite(self._fd, _start(), 0)
+                self._end = _START
+            done = os.pwrite(self._fd, data, self._end)
+            while done < len(data):
+                done += os.pwrite(self._fd, data[done:], self._end + done)
+        except OSError as error:
+            if self._fd >= 0:
+                with suppress(OSError):
+                    os.ftruncate(self._fd, self._end)
+            raise StoreError(f"cannot write {shown(self.path)}: {reason(error)}") from None
+        self._take(name, _Entry(self._end + len(data) - len(content), len(content), fingerprint, seen=True))
+
+    def saved(self) -> tuple[str, tuple[int, ...] | None, int]:
+        """The pack's path and stamp (None: it is not to be trusted), and PACKED: who finds them as they were need not look at what is in the pack.
+
+        A pack of which half counts no more is written anew before that, where the disk takes it.
+        """
+        with self._lock:
+            if self._fd >= 0 and self._end - self._live > max(MOST_WASTE, self._live):
+                with suppress(OSError, StoreError):
+                    self._write_anew()
+        stamp = None if self._damaged else self._files.stat(self.path)
+        return self.path, None if stamp is None else (*stamp,), PACKED
+
+    def close(self) -> None:
+        """Write no more."""
+        with self._lock:
+            self._write = self._none = False
+            self._shut()
+
+    def _write_anew(self) -> None:
+        part = f"{self.path}.part"
+        with open(part, "wb") as file:
+            file.write(_start())
+            file.writelines(_entry(name, self._content(each), each.fingerprint) for name, each in self._entries.items())
+        os.replace(part, self.path)
+        self._shut()
+
+
+def stamp_of(size: int, fingerprint: bytes) -> Stamp:
+    """The stamp of what lies in the pack: where it lies there, and since when, is nobody's question."""
+    first, second = fingerprint[:8], fingerprint[8:16]
+    return Stamp(size, PACKED, int.from_bytes(first, "little") >> 1, int.from_bytes(second, "little") >> 1)
+
+
+def _start() -> bytes:
+    return _FORMAT + os.urandom(_START - len(_FORMAT))
+
+
+def _entry(name: str, content: bytes, fingerprint: bytes) -> bytes:
+    called = os.fsencode(name)
+    head = _HEAD.pack(0, len(called), len(content), fingerprint)[_SUM:]
+    return b"".join([crc32(called, crc32(head)).to_bytes(_SUM, "little"), head, called, content])

@@ -1,0 +1,200 @@
+"""Where values are kept: small ones in one file together, large ones and those of worker processes each in its own; and the ways between these."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from miniduct import PipelineBuilder, PythonStep
+
+if TYPE_CHECKING:
+    import pathlib
+
+    from support import Sandbox
+
+FOLDER = ".duct/values/demo"
+
+PROGRAM = """
+from miniduct import PipelineBuilder, PythonStep
+
+def numbers():
+    return [1] * {size}
+
+def total(numbers):
+    return sum(numbers) {code}
+
+pipeline = PipelineBuilder("demo", workers="{workers}")
+first, second = PythonStep(numbers), PythonStep(total)
+first >> second
+pipeline.add_steps(first, second)
+if __name__ == "__main__":
+    print(*(f"{{each.status}}: {{each.reason}}" for each in pipeline.execute().values()), sep="\\n")
+    print(pipeline.execute()["total"].value)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def run(box: Sandbox, *, size: int = 3, workers: str = "threads", code: str = "") -> list[str]:
+    """What a run of the program says of its two steps, and the second one's value."""
+    box.write("p.py", PROGRAM.format(size=size, workers=workers, code=code))
+    done = subprocess.run([sys.executable, "p.py"], cwd=box.root, check=True, capture_output=True, text=True)
+    return done.stdout.splitlines()
+
+
+def kept(box: Sandbox) -> set[str]:
+    return set(os.listdir(f"{box.root}/{FOLDER}"))
+
+
+def pipeline(*steps: PythonStep) -> PipelineBuilder:
+    builder = PipelineBuilder("demo")
+    builder.add_steps(*steps)
+    return builder
+
+
+def number(value: Any) -> PythonStep:
+    return PythonStep(lambda: value, name="number")
+
+
+def test_a_value_may_grow_and_shrink(box: Sandbox) -> None:
+    for size, names in (
+        (3, {".pack"}),
+        (200_000, {".pack", "numbers"}),
+        (4, {".pack"}),
+        (200_000, {".pack", "numbers"}),
+    ):
+        assert run(box, size=size)[2] == str(size)
+        assert kept(box) == names
+        assert run(box, size=size) == ["up to date: ", "up to date: ", str(size)]
+
+
+def test_values_of_worker_processes_are_files_and_are_found_as_such(box: Sandbox) -> None:
+    assert run(box)[2] == "3"
+    assert run(box, workers="processes") == ["up to date: ", "up to date: ", "3"]
+    assert run(box, workers="processes", code="+ 1")[2] == "4"  # reads what lies in the pack
+    assert kept(box) == {".pack", "total"}
+    assert run(box, code="+ 1") == ["up to date: ", "up to date: ", "4"]
+    assert run(box, code="+ 2")[2] == "5"
+    assert kept(box) == {".pack"}
+    assert run(box, size=4, workers="processes", code="+ 2")[2] == "6"
+    assert kept(box) == {".pack", "numbers", "total"}
+    assert run(box, size=4, code="+ 3")[2] == "7"  # reads what lies in the file
+    assert run(box, size=4, code="+ 3") == ["up to date: ", "up to date: ", "7"]
+
+
+def test_a_small_value_of_an_earlier_version_is_a_file(box: Sandbox) -> None:
+    run(box, workers="processes")
+    assert kept(box) == {"numbers", "total"}
+    assert run(box) == ["up to date: ", "up to date: ", "3"]
+
+
+@pytest.mark.parametrize("what", [FOLDER, f"{FOLDER}/.pack"])
+def test_values_that_were_removed_are_made_again(what: str) -> None:
+    pipeline(number(1)).execute()
+    if os.path.isdir(what):
+        shutil.rmtree(what)
+    else:
+        os.unlink(what)
+    result = pipeline(number(1)).execute()["number"]
+    assert (result.status, result.value) == ("done", 1)
+    assert "number" in result.reason
+    assert pipeline(number(1)).execute()["number"].status == "up to date"
+
+
+def test_damage_that_a_reader_meets_is_mended_by_the_next_run() -> None:
+    def both(code: int) -> PipelineBuilder:
+        first = number([1, 2, 3])
+        second = PythonStep(lambda numbers: sum(numbers) + code, name="total")
+        first >> second
+        return pipeline(first, second)
+
+    both(0).execute()
+    before = os.stat(f"{FOLDER}/.pack")
+    with open(f"{FOLDER}/.pack", "r+b") as file:
+        data = file.read()
+        file.seek(data.index(b"number") + 10)
+        file.write(b"?")
+    os.utime(f"{FOLDER}/.pack", ns=(before.st_atime_ns, before.st_mtime_ns))
+    results = both(1).execute(raise_on_error=False)  # the ctime tells
+    assert (results["number"].status, results["total"].status, results["total"].value) == ("done", "done", 7)
+
+
+def test_what_is_asked_for_by_another_run_meanwhile_is_what_was_made() -> None:
+    builder = pipeline(number(1))
+    results = builder.execute()
+    assert pipeline(number(2)).execute()["number"].value == 2
+    with pytest.raises(Exception, match="a later run has replaced it"):
+        _ = results["number"].value
+    assert pipeline(number(1)).execute()["number"].value == 1
+    assert results["number"].value == 1
+
+
+def test_results_are_read_from_wherever_the_program_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    results = pipeline(number(5)).execute()
+    os.mkdir("elsewhere")
+    monkeypatch.chdir("elsewhere")
+    assert results["number"].value == 5
+
+
+@pytest.mark.parametrize("at", ["put", "record"])
+def test_a_kill_around_the_record_costs_that_run_only(box: Sandbox, at: str) -> None:
+    program = f"""
+        import os, sys
+        from miniduct import PipelineBuilder, PythonStep
+        from miniduct.stores.values import ValueStore
+        from miniduct.trace.database import Traces
+
+        if sys.argv[2] == "killed":
+            whole = ValueStore.put if "{at}" == "put" else Traces.record
+            def killed(*given):
+                whole(*given)
+                os._exit(9)
+            setattr(*((ValueStore, "put") if "{at}" == "put" else (Traces, "record")), killed)
+        found = int(sys.argv[1])
+        builder = PipelineBuilder("demo")
+        builder.add_step(PythonStep(lambda: found, name="number"))
+        result = builder.execute()["number"]
+        print(result.status, result.value)
+        """
+    box.write("p.py", textwrap.dedent(program))
+    runs = [
+        subprocess.run([sys.executable, "p.py", *words], cwd=box.root, check=False, capture_output=True, text=True)
+        for words in (("1", "whole"), ("2", "killed"), ("2", "whole"), ("2", "whole"))
+    ]
+    again = "up to date 2\n" if at == "record" else "done 2\n"
+    told = [(each.returncode, each.stdout) for each in runs]
+    assert told == [(0, "done 1\n"), (9, ""), (0, again), (0, "up to date 2\n")]
+
+
+def test_the_command_knows_them_and_cleans_them(box: Sandbox) -> None:
+    run(box)
+    assert "nothing to do" in box.duct("-f", "p.py").err
+    cleaned = box.duct("-f", "p.py", "clean", "--yes", "numbers")
+    assert cleaned.code == 0, str(cleaned)
+    assert box.duct("-f", "p.py", "status", "--exit-code").code == 3
+    assert run(box)[2] == "3"
+    assert run(box) == ["up to date: ", "up to date: ", "3"]
+
+
+def test_a_value_that_nothing_makes_any_more_is_an_orphan(box: Sandbox) -> None:
+    run(box)
+    box.write(
+        "p.py",
+        PROGRAM.format(size=3, workers="threads", code="").replace(
+            "PythonStep(total)", 'PythonStep(total, name="sum")'
+        ),
+    )
+    box.duct("-f", "p.py")
+    listed = box.duct("-f", "p.py", "clean", "--orphans", "--yes")
+    assert f"{FOLDER}/total" in str(listed), str(listed)
+    again = box.duct("-f", "p.py", "clean", "--orphans", "--yes")
+    assert f"{FOLDER}/total" not in str(again), str(again)
