@@ -121,7 +121,7 @@ def _dry_run(where: Where, options: Options, reporter: Reporter, began: float) -
             if answer != "no":
                 count += 1
             name = space.plan.job_name(judged.job)
-            command = space.commands.shown(judged.job)
+            command = space.commands.shown(judged.about)
             reporter.tell(ev.JobPlanned(name, answer, judged.reasons, command))
         reporter.tell(
             ev.BuildEnded(
@@ -455,7 +455,7 @@ class Loop:
         step = first.about.step_number
         batch = [first]
         most = first.about.step.batch
-        room = LONGEST_LINE - (self._space.commands.names_length(first.job) if most > 1 else 0)
+        room = LONGEST_LINE - (self._space.commands.names_length(first.about) if most > 1 else 0)
         while len(batch) < most:
             job = scheduler.peek()
             if job is None or self._plan.step_of(job) != step:
@@ -464,7 +464,7 @@ class Loop:
             judged = self._verdicts.pop(job, None) or self._judge(job)
             if judged is None or self._fetch(judged):
                 continue
-            room -= self._space.commands.names_length(job)
+            room -= self._space.commands.names_length(judged.about)
             if room < 0:
                 self._verdicts[job] = judged
                 scheduler.push(job)
@@ -517,7 +517,7 @@ class Loop:
             attempts = self._launcher.start(ready, self._tell, self._durations.get(ready[0].job))
         except DuctError as error:
             for judged in ready:
-                self._launcher.undo(judged.job)
+                self._launcher.undo(judged)
                 self._fail_before(judged.job, error.what, facts_of(error), judged.reasons)
             return
         self._running[attempts[0].id] = attempts
@@ -545,7 +545,7 @@ class Loop:
     def _fetch(self, judged: Judged) -> bool:
         """Have the remote inputs fetched that the job's command reads; False where they are here. The job is ready again afterwards."""
         job, space = judged.job, self._space
-        keys = {key for key in space.commands.remote_inputs(job) if space.lacks_copy(key)}
+        keys = {key for key in space.commands.remote_inputs(judged.about) if space.lacks_copy(key)}
         if not keys:
             return False
         self._verdicts[job] = judged
@@ -623,7 +623,7 @@ class Loop:
             self._space.judge.fingerprint_inputs(judged)
             kept = self._launcher.prepare(judged)
         except DuctError as error:
-            self._launcher.undo(judged.job)
+            self._launcher.undo(judged)
             self._fail_before(judged.job, error.what, facts_of(error), judged.reasons)
             return False
         for key, path in kept:
@@ -693,18 +693,18 @@ class Loop:
         witness = attempts[0].witness
         finished = witness.finished() if witness is not None else set()
         places = self._launcher.publisher.places
-        return [attempt for attempt in attempts if (wanted := places(attempt.job)) and finished.issuperset(wanted)]
+        return [each for each in attempts if (wanted := places(each.judged)) and finished.issuperset(wanted)]
 
     def _made(self, attempt: Attempt, done: Done) -> None:
         """The command has made the job's targets: look at them, and publish them."""
         publisher = self._launcher.publisher
         began = time.time_ns()
         try:
-            made = publisher.collect(attempt.job, done.made)
+            made = publisher.collect(attempt.judged, done.made)
         except (NotMadeError, DuctError) as error:
             self._failed(attempt, error.what, facts_of(error), 0, done.seconds)
             return
-        far = publisher.is_far(attempt.job)
+        far = attempt.judged.declared.far
         if not far and sum([each.stamp.size for each in made]) < LARGE:
             # Recorded before the slot is given on: after a kill, no more jobs run again than were running.
             self._publish(attempt, done, made, began, lambda: publisher.fingerprints(attempt.judged, made, done.made))
@@ -727,7 +727,7 @@ class Loop:
             found = fingerprints()
             published = self._launcher.publisher.publish(attempt.judged, made, found, began_ns, recording, done.made)
         except (NotMadeError, DuctError) as error:
-            if self._asked and self._launcher.publisher.is_far(job):
+            if self._asked and attempt.judged.declared.far:
                 self._interrupted(attempt, done)
             else:
                 self._failed(attempt, error.what, facts_of(error), 0, done.seconds)
@@ -776,7 +776,7 @@ class Loop:
         told_by: ev.JobName | None = None,
     ) -> None:
         job = attempt.job
-        self._launcher.undo(job)
+        self._launcher.undo(attempt.judged)
         about = attempt.judged.about
         fail = partial(self._failed_for_good, attempt, error, facts, code, seconds, told_by)
         if self._stopping or not may_retry(about.step, attempt.number, code, timed_out=timed_out, raised=raised):
@@ -811,7 +811,7 @@ class Loop:
                 log,
                 attempt.said,
                 exit_code=code,
-                repeat=self._space.commands.repeat(job) if about.step.batch == 1 else "",
+                repeat=self._space.commands.repeat(about) if about.step.batch == 1 else "",
                 error=error,
                 facts=facts,
                 told_by=told_by,
@@ -877,7 +877,7 @@ class Loop:
 
     def _interrupted(self, attempt: Attempt, done: Done) -> None:
         job = attempt.job
-        self._launcher.undo(job)
+        self._launcher.undo(attempt.judged)
         self._space.dirty.add(job)
         self._totals.interrupted += 1
         name = self._plan.job_name(job)

@@ -38,11 +38,17 @@ ONE_MORE = 9
 
 
 class Target(NamedTuple):
-    """One declared target of one job: a key, or a glob (`dynamic`) whose members are known only after the run."""
+    """One declared target of one job: a key, or a glob (`dynamic`) whose members are known only after the run.
+
+    `given` is what a placeholder names: the key, or for a glob the folder that its members are to be written to. `place` is where that is written
+    first: in the stage, or for a `direct` one where it belongs.
+    """
 
     text: str
     dynamic: bool
     direct: bool
+    given: str
+    place: str
 
 
 class Targets(NamedTuple):
@@ -57,6 +63,10 @@ class Targets(NamedTuple):
     dynamic: set[str]
     plain: bool
     far: bool
+
+
+NOT_ASKED = Targets([], [], [], set(), plain=False, far=False)
+"""Stands for those of a job that will not run."""
 
 
 class _OfStep:
@@ -105,8 +115,8 @@ class Commands:
         self._steps: dict[int, _OfStep] = {}
         self._targets: Recent[Targets] = Recent()
         # Of the last job asked about: it is asked about several times in a row.
-        self._given: tuple[int, Rendered] | None = None
-        self._values: tuple[int, dict[str, Any]] = (-1, {})
+        self._given: tuple[Job, Rendered] | None = None
+        self._values: tuple[Job | None, dict[str, Any]] = (None, {})
 
     def template(self, step: int) -> CommandTemplate | CallTemplate | CopyTemplate | BodyTemplate:
         """The compiled command of a step, or what stands for it."""
@@ -118,67 +128,74 @@ class Commands:
             found = self._steps[step] = _OfStep(self._plan, step)
         return found
 
-    def targets(self, job: int) -> Targets:
+    def targets(self, job: Job) -> Targets:
         """The job's declared targets."""
-        return self._targets.get(job) or self._targets.keep(job, self._find_targets(self._plan.job(job)))
+        return self._targets.get(job.number) or self._targets.keep(job.number, self._find_targets(job))
 
     def _find_targets(self, job: Job) -> Targets:
         kinds = self._of(job.step_number).kinds
-        every = [Target(text, dynamic, direct) for text, (dynamic, direct) in zip(job.texts, kinds)]
-        staged = [target.text for target in every if not target.direct]
-        direct = [target.text for target in every if target.direct]
-        globs = {target.text for target in every if target.dynamic}
-        far = any(is_remote(text) for text in job.texts)
-        plain = not (direct or globs or far or any(text[-1:] == "/" for text in staged))
-        return Targets(every, staged, direct, globs, plain, far)
+        every = [self._target(text, dynamic, direct) for text, (dynamic, direct) in zip(job.texts, kinds)]
+        staged: list[str] = []
+        direct: list[str] = []
+        globs: set[str] = set()
+        odd = False
+        for target in every:
+            (direct if target.direct else staged).append(target.text)
+            if target.dynamic:
+                globs.add(target.text)
+            odd = odd or target.text[-1:] == "/"
+        far = any(map(is_remote, job.texts))
+        return Targets(every, staged, direct, globs, not (direct or globs or far or odd), far)
 
-    def render(self, job: int) -> Rendered:
+    def _target(self, text: str, dynamic: bool, direct: bool) -> Target:
+        given = _plain(glob_folder(text) or ".") if dynamic else text
+        return Target(text, dynamic, direct, given, given if direct else self._staged(given))
+
+    def render(self, job: Job) -> Rendered:
         """The command as it is started, from the step's `cwd`. DuctError where it is too long for the system."""
-        return self._render(job, self._written, shown=False)
+        return self._render(job, started=True)
 
-    def remote_inputs(self, job: int) -> list[int]:
+    def remote_inputs(self, job: Job) -> list[int]:
         """The inputs of which the command is given a local copy."""
-        plan = self._plan
-        remote = self._of(plan.job(job).step_number).remote
+        remote = self._of(job.step_number).remote
         if not remote:
             return []
-        slots_of = plan.input_slots(job)
-        keys = dict.fromkeys(key for at in remote for key in slots_of[at])
-        return [key for key in keys if is_remote(plan.names[key])]
+        slots = job.slots()
+        keys = dict.fromkeys(key for at in remote for key in slots[at])
+        return [key for key in keys if is_remote(self._plan.names[key])]
 
     def copy_of(self, key: int) -> str:
         """Where the local copy of a remote input lies."""
         return self._copied(key)
 
-    def render_batch(self, jobs: Sequence[int]) -> Rendered:
+    def render_batch(self, jobs: Sequence[Job]) -> Rendered:
         """One command for several jobs of a step: the lists hold what all of them read and make, each path once."""
-        plan = self._plan
-        number = plan.step_of(jobs[0])
-        place = _from(plan.steps[number].cwd)
+        first = jobs[0]
+        place = _from(first.step.cwd)
         values: dict[str, Any] = dict(self._variables)
         values["inputs"] = _joined([self._local_paths(job, place) for job in jobs])
-        values["targets"] = _joined([self._target_paths(job, place, self._written) for job in jobs])
+        values["targets"] = _joined([self._target_paths(job, place, started=True) for job in jobs])
         values["inputs.uri"] = _joined([self._input_paths(job, place) for job in jobs])
-        values["targets.uri"] = _joined([self._target_paths(job, place, _given) for job in jobs])
-        values["params"] = plan.steps[number].params
-        values["manifest"] = place(self.manifest_path(jobs[0]))
-        return self.template(number).render(values)
+        values["targets.uri"] = _joined([self._target_paths(job, place) for job in jobs])
+        values["params"] = first.step.params
+        values["manifest"] = place(self.manifest_path(first))
+        return self.template(first.step_number).render(values)
 
-    def names_length(self, job: int) -> int:
+    def names_length(self, job: Job) -> int:
         """Bytes of a command line that the names of one job of a batch take; 0 where the command gets them by a manifest only."""
-        template = self.template(self._plan.step_of(job))
+        template = self.template(job.step_number)
         if not template.names() & {"inputs", "targets"}:
             return 0
-        slots = [*self._local_paths(job, str), *self._target_paths(job, str, self._written)]
+        slots = [*self._local_paths(job, str), *self._target_paths(job, str, started=True)]
         return sum(len(os.fsencode(path)) + ONE_MORE for _, paths in slots for path in paths)
 
-    def digest(self, job: int) -> bytes:
+    def digest(self, job: Job) -> bytes:
         """What identifies the command itself, whatever words the Ductfile uses for it, and wherever its targets are staged."""
-        return command_digest(self._as_given(job).words, self._definitions[self._plan.job(job).step_number])
+        return command_digest(self._as_given(job).words, self._definitions[job.step_number])
 
-    def shown(self, job: int) -> str:
+    def shown(self, job: Job) -> str:
         """The command as a user would type it in the project's root; "" where it cannot be rendered."""
-        step = self._plan.job(job).step
+        step = job.step
         if step.group:
             return ""
         try:
@@ -187,12 +204,12 @@ class Commands:
             return ""
         return text if step.cwd in ("", ".") else f"cd {shlex.quote(step.cwd)} && {text}"
 
-    def repeat(self, job: int) -> str:
+    def repeat(self, job: Job) -> str:
         """What a user types in the project's root to do what the job's command does; "" where it cannot be rendered.
 
         A command that a shell of the user's reads alike stands as it is; any other one with the shell that duct gives it to.
         """
-        step = self._plan.job(job).step
+        step = job.step
         text = self.shown(job)
         if not text or step.run is None:
             return text
@@ -206,65 +223,61 @@ class Commands:
         text = variables + text
         return text if step.cwd in ("", ".") else f"(cd {shlex.quote(step.cwd)} && {text})"
 
-    def _as_given(self, job: int) -> Rendered:
+    def _as_given(self, job: Job) -> Rendered:
         """The command with the targets' final paths. The last one is kept: a job that runs asks for it twice."""
-        if self._given is None or self._given[0] != job:
-            self._given = (job, self._render(job, _given))
+        if self._given is None or self._given[0] is not job:
+            self._given = (job, self._render(job, started=False))
         return self._given[1]
 
-    def _written(self, target: Target) -> str:
-        return _given(target) if target.direct else self._staged(_given(target))
-
-    def _render(self, job: int, where: Callable[[Target], str], *, shown: bool = True) -> Rendered:
-        about = self._plan.job(job)
-        of = self._of(about.step_number)
+    def _render(self, job: Job, *, started: bool) -> Rendered:
+        """With the places that it writes to, where it is `started`; else as a user is shown it, and it is known by."""
+        of = self._of(job.step_number)
         place = of.place
-        if self._values[0] != job:
-            values: dict[str, Any] = {**self._variables, **about.values}
+        if self._values[0] is not job:
+            values: dict[str, Any] = {**self._variables, **job.values}
             values["inputs.uri"] = self._input_paths(job, place)
-            values["params"] = about.step.params
+            values["params"] = job.step.params
             if of.template.uses_manifest:
                 values["manifest"] = place(self.manifest_path(job))
             self._values = (job, values)
         values = self._values[1]
-        values["targets"] = values["targets.uri"] = self._target_paths(job, place, where)
+        values["targets"] = values["targets.uri"] = self._target_paths(job, place, started=started)
         values["inputs"] = values["inputs.uri"]
-        if where is not _given and of.remote:
+        if started and of.remote:
             values["inputs"] = self._local_paths(job, place)
-        if where is not _given and self.targets(job).far:
-            values["targets.uri"] = self._target_paths(job, place, _given)
-        return of.template.render(values, shown=shown)
+        if started and self.targets(job).far:
+            values["targets.uri"] = self._target_paths(job, place)
+        return of.template.render(values, shown=not started)
 
-    def _input_paths(self, job: int, place: Callable[[str], str]) -> Paths:
-        names, about = self._plan.names, self._plan.job(job)
-        paths = [[names[key] for key in keys] for keys in self._plan.input_slots(job)]
-        if place is not _plain or self._of(about.step_number).folders:
+    def _input_paths(self, job: Job, place: Callable[[str], str]) -> Paths:
+        names = self._plan.names
+        paths = [[names[key] for key in keys] for keys in job.slots()]
+        if place is not _plain or self._of(job.step_number).folders:
             paths = [[place(path) for path in each] for each in paths]
-        return [(slot.name, each) for slot, each in zip(about.step.inputs, paths)]
+        return [(slot.name, each) for slot, each in zip(job.step.inputs, paths)]
 
-    def _local_paths(self, job: int, place: Callable[[str], str]) -> Paths:
+    def _local_paths(self, job: Job, place: Callable[[str], str]) -> Paths:
         """As `_input_paths`, with the local copies of remote inputs in their place."""
         found = self._input_paths(job, place)
         if not self.remote_inputs(job):
             return found
         return [
             (name, [place(self._copied(key)) if is_remote(path) else path for key, path in zip(keys, paths)])
-            for (name, paths), keys in zip(found, self._plan.input_slots(job))
+            for (name, paths), keys in zip(found, job.slots())
         ]
 
-    def _target_paths(self, job: int, place: Callable[[str], str], where: Callable[[Target], str]) -> Paths:
-        slots = self._plan.job(job).step.targets
-        return [(slot.name, [place(where(target))]) for slot, target in zip(slots, self.targets(job).every)]
+    def _target_paths(self, job: Job, place: Callable[[str], str], *, started: bool = False) -> Paths:
+        targets = zip(job.step.targets, self.targets(job).every)
+        return [(slot.name, [place(target.place if started else target.given)]) for slot, target in targets]
 
-    def manifest_path(self, job: int) -> str:
+    def manifest_path(self, job: Job) -> str:
         """Where the manifest of a job, or of the batch that begins with it, is written: the same path each time."""
-        name = blake3(os.fsencode(self._plan.job_id(job))).hexdigest(length=12)
+        name = blake3(os.fsencode(job.id)).hexdigest(length=12)
         return f"{self._manifests}/{name}.jsonl"
 
-    def write_manifest(self, jobs: Sequence[int]) -> None:
+    def write_manifest(self, jobs: Sequence[Job]) -> None:
         """One line a job: inputs and targets as lists (tables where they are named), the wildcards' values, and the parameters."""
-        plan = self._plan
-        step = plan.steps[plan.step_of(jobs[0])]
+        step = jobs[0].step
         place = _from(step.cwd)
         path = self.manifest_path(jobs[0])
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -272,8 +285,8 @@ class Commands:
             for job in jobs:
                 line = {
                     "inputs": grouped(self._local_paths(job, place)),
-                    "targets": grouped(self._target_paths(job, place, self._written)),
-                    "values": plan.values(job),
+                    "targets": grouped(self._target_paths(job, place, started=True)),
+                    "values": job.values,
                     "params": dict(step.params),
                 }
                 file.write(json.dumps(line, default=str) + "\n")
@@ -285,11 +298,6 @@ def _template(step: Step) -> CommandTemplate | CallTemplate | CopyTemplate | Bod
     if step.body is not None:
         return BodyTemplate(step)
     return compile_command(step) if step.call is None else CallTemplate(step)
-
-
-def _given(target: Target) -> str:
-    """What a placeholder names: the key, or for a glob the folder that its members are to be written to."""
-    return _plain(glob_folder(target.text) or ".") if target.dynamic else target.text
 
 
 def _joined(jobs: Sequence[Paths]) -> Paths:

@@ -1,6 +1,7 @@
 """What happened in a build, as values, and the protocol of those who tell it.
 
-Events hold data, never wording: reporters choose the words, `--json` writes the fields as they are. Times are seconds.
+Events hold data, never wording: reporters choose the words, `--json` writes the fields as they are. Times are seconds. None is changed by whoever is told
+it; those that come with each job are not frozen, for that costs more than all else about them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from .rebuilder import Reason
 
 
-@dataclass(frozen=True)
+@dataclass
 class JobName:
     """How a job is called: its step, the values of its wildcards, and its first target (None for a step without)."""
 
@@ -39,7 +40,7 @@ class BuildStarted:
     slots: int
 
 
-@dataclass(frozen=True)
+@dataclass
 class JobStarted:
     """One attempt of a job has started; `expected` is how long it took the last time, if that is known.
 
@@ -57,7 +58,7 @@ class JobStarted:
     live: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class JobEnded:
     """A job is over: `status` is "done", "failed" or "interrupted".
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
+from .commands import NOT_ASKED
 from .keys import is_remote
 from .model import FINGERPRINT_SIZE, Check
 from .plan.definition import differences
@@ -16,7 +17,7 @@ from .rebuilder import FORCED, NEW, Past, Present, Reason, judge
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from .commands import Commands
+    from .commands import Commands, Targets
     from .contents import Contents
     from .plan.columns import Job, Plan
     from .plan.definition import Difference
@@ -39,6 +40,7 @@ class Judged:
 
     job: int
     about: Job
+    declared: Targets
     reasons: tuple[Reason, ...]
     past: Trace | None
     inputs: list[int]
@@ -131,7 +133,7 @@ class Judge:
         plan, contents = self._plan, self._contents
         about = plan.job(job)
         number, step = about.step_number, about.step
-        inputs = plan.inputs(job)
+        inputs = about.inputs()
         if len(inputs) <= LONG:
             for key in inputs:
                 if key not in unsettled:
@@ -156,7 +158,7 @@ class Judge:
         else:
             present = Present(
                 definition=self._digests[number],
-                command=lambda: self._commands.digest(job),
+                command=lambda: self._commands.digest(about),
                 differences=lambda: self._differences(past.definition, number),
                 inputs=[names[key] for key in inputs],
                 input_fingerprints=packed,
@@ -172,7 +174,8 @@ class Judge:
             )
             reasons = judge(_past(past), present)
         standing = {name: fp for name, fp in zip(target_names, found) if fp is not None}
-        judged = Judged(job, about, reasons, past, inputs, packed, missing, check, standing, since=since)
+        declared = self._commands.targets(about) if reasons else NOT_ASKED
+        judged = Judged(job, about, declared, reasons, past, inputs, packed, missing, check, standing, since=since)
         # How old a target is that another machine made, its marks do not say.
         may_age = step.max_age is not None and not step.copy
         if reasons and not (forced or unsettled or missing or may_age):
@@ -190,7 +193,7 @@ class Judge:
         if None in marks:
             return
         self.fingerprint_inputs(judged)
-        judged.command = self._commands.digest(judged.job)
+        judged.command = self._commands.digest(judged.about)
         if set(marks) == {planned(judged, self._plan, self._digests)}:
             judged.adopted, judged.reasons = True, ()
 

@@ -81,24 +81,27 @@ class Launcher:
 
     def prepare(self, judged: Judged) -> list[tuple[str, str]]:
         """Make room for a job's targets; the user's copies that were put aside for it. DuctError."""
-        judged.command = self._space.commands.digest(judged.job)
+        judged.command = self._space.commands.digest(judged.about)
         return self.publisher.prepare(judged)
 
     def start(self, batch: Sequence[Judged], tell: Callable[[Event], None], expected: float | None) -> list[Attempt]:
         """Start one command for these prepared jobs of one step; an attempt for each job. DuctError: nothing was started."""
         space = self._space
         commands = space.commands
-        jobs = [judged.job for judged in batch]
-        about = batch[0].about
+        jobs = [judged.about for judged in batch]
+        about = jobs[0]
         number, step = about.step_number, about.step
-        rendered = commands.render_batch(jobs) if step.batch > 1 else commands.render(jobs[0])
-        # Names by the hundred are not worth showing: then each job's command is told as if it stood alone.
-        by_manifest = step.batch > 1 and not commands.names_length(jobs[0])
-        shown = [commands.shown(jobs[0])] * len(jobs) if by_manifest else [commands.shown(job) for job in jobs]
+        if step.batch > 1:
+            rendered = commands.render_batch(jobs)
+            # Names by the hundred are not worth showing: then each job's command is told as if it stood alone.
+            by_manifest = not commands.names_length(about)
+            shown = [commands.shown(about)] * len(jobs) if by_manifest else [commands.shown(job) for job in jobs]
+        else:
+            rendered, shown = commands.render(about), [commands.shown(about)]
         if commands.template(number).uses_manifest:
             commands.write_manifest(jobs)
-        counts = [self.attempts.pop(job, 1) for job in jobs]
-        log = self._batch_log(jobs[0]) if step.batch > 1 else log_path(space.logs, about)
+        counts = [self.attempts.pop(judged.job, 1) for judged in batch]
+        log = self._batch_log(about) if step.batch > 1 else log_path(space.logs, about)
         attempt, started = space.next_attempt(), time.time()
         task = Task(
             attempt=attempt,
@@ -106,7 +109,7 @@ class Launcher:
             call=rendered.call,
             stdout=rendered.stdout,
             body=rendered.body,
-            work=None if rendered.work is None else rendered.work._replace(attempt=max(counts), read=self._read),
+            work=None if rendered.work is None else rendered.work._replace(attempt=counts[0], read=self._read),
             log=log,
             cwd=step.cwd,
             env=None if rendered.body is not None else self._environment(number, max(counts)),
@@ -116,7 +119,8 @@ class Launcher:
         )
         if step.batch == 1 and counts[0] == 1:
             self._forget_log(batch[0])
-        witness = Witness([path for job in jobs for path in self.publisher.places(job)]) if len(jobs) > 1 else None
+        places = self.publisher.places
+        witness = Witness([path for judged in batch for path in places(judged)]) if len(batch) > 1 else None
         self._runner.submit(task)
         live = None if task.mask else self._runner.running_log(attempt)
         for at, (judged, count) in enumerate(zip(batch, counts)):
@@ -146,7 +150,7 @@ class Launcher:
                 about.name,
                 judged.reasons,
                 count,
-                space.commands.shown(job),
+                space.commands.shown(about),
                 "",
                 description=about.step.description,
                 expected=expected,
@@ -154,8 +158,8 @@ class Launcher:
         )
         return Attempt(space.next_attempt(), job, count, judged, "", time.time(), None)
 
-    def undo(self, job: int) -> None:
-        self.publisher.undo(job)
+    def undo(self, judged: Judged) -> None:
+        self.publisher.undo(judged)
 
     def record_failure(
         self,
@@ -193,9 +197,9 @@ class Launcher:
             except OSError:
                 pass
 
-    def _batch_log(self, job: int) -> str:
+    def _batch_log(self, job: Job) -> str:
         """A batch's own log: its jobs may end up in other batches the next time. Those of long past builds are removed."""
-        folder = f"{self._space.logs}/{_ordinary(self._space.plan.job(job).step.name)}"
+        folder = f"{self._space.logs}/{_ordinary(job.step.name)}"
         if folder not in self._swept:
             self._swept.add(folder)
             _sweep(folder, self._run - KEPT_BATCH_LOGS)
@@ -210,9 +214,12 @@ class Launcher:
         return found if attempt == 1 else {**found, "DUCT_ATTEMPT": str(attempt)}
 
     def _mask(self, step: int) -> tuple[bytes, ...]:
+        secrets = self._space.plan.steps[step].secrets
+        if not secrets:
+            return ()
         found = self._masks.get(step)
         if found is None:
-            values = [self._space.environ.get(name, "") for name in self._space.plan.steps[step].secrets]
+            values = [self._space.environ.get(name, "") for name in secrets]
             found = self._masks[step] = tuple(
                 sorted({os.fsencode(value) for value in values if value}, key=len, reverse=True)
             )

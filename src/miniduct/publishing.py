@@ -102,8 +102,7 @@ class Publisher:
 
     def prepare(self, judged: Judged) -> list[tuple[str, str]]:
         """Make room for the job's targets before its command starts; returns the user's copies that were kept (direct targets only)."""
-        job, about = judged.job, judged.about
-        targets = self._commands.targets(job)
+        job, about, targets = judged.job, judged.about, judged.declared
         keep = about.step.keep
         if targets.plain:
             self._staging.prepare(about.id, staged=targets.staged, keep=keep)
@@ -194,10 +193,9 @@ class Publisher:
             return False
         return self._staging.is_free(place)
 
-    def undo(self, job: int) -> None:
+    def undo(self, judged: Judged) -> None:
         """A failed attempt: remove what it left, and put back the last good copies of targets that it wrote to directly."""
-        about = self._plan.job(job)
-        targets = self._commands.targets(job)
+        job, about, targets = judged.job, judged.about, judged.declared
         self._kept.pop(job, None)
         if targets.direct:
             self._staging.restore(about.id, lambda key: self._is_others(job, key))
@@ -205,17 +203,17 @@ class Publisher:
             self._contents.forget(key for key in about.targets if not is_remote(self._plan.names[key]))
         self._staging.discard(about.id, targets.staged, dynamic=targets.dynamic)
 
-    def collect(self, job: int, products: Mapping[str, Product]) -> list[Made]:
+    def collect(self, judged: Judged, products: Mapping[str, Product]) -> list[Made]:
         """What the command made, in declared order. NotMadeError where a declared target is not there, or another job makes it too.
 
         `products` are what is known of it, by the paths that it was to write to.
         """
-        made, missing = self._present(job, products)
+        made, missing = self._present(judged, products)
         if missing:
             raise self._not_made(missing)
-        if self._plan.is_dynamic(job):
+        if judged.about.dynamic:
             for each in made:
-                other = self._second_maker(job, each.key)
+                other = self._second_maker(judged.job, each.key)
                 if other is not None:
                     facts = ["two jobs must not make one file: give the targets of one of them another name"]
                     raise NotMadeError(f"made {shown(each.key)}, which {other} makes too", facts)
@@ -231,27 +229,28 @@ class Publisher:
         claimed = self._staging.claims.get(key)
         return f'the job of "{shown(claimed[2:])}"' if claimed not in (None, plan.job(job).id) and claimed else None
 
-    def places(self, job: int) -> list[str]:
+    @staticmethod
+    def places(judged: Judged) -> list[str]:
         """Where the command writes the job's files; none where one of its targets is a folder or a glob."""
-        targets = self._commands.targets(job).every
+        targets = judged.declared.every
         if any(target.dynamic or target.text.endswith("/") for target in targets):
             return []
-        return [target.text if target.direct else self._staging.path(target.text) for target in targets]
+        return [target.place for target in targets]
 
-    def _present(self, job: int, products: Mapping[str, Product]) -> tuple[list[Made], list[Target]]:
+    def _present(self, judged: Judged, products: Mapping[str, Product]) -> tuple[list[Made], list[Target]]:
         made: list[Made] = []
         missing: list[Target] = []
-        for target in self._commands.targets(job).every:
+        for target in judged.declared.every:
             if target.dynamic:
-                members = self._members(job, target)
+                members = self._members(judged.job, target)
                 made += members
                 if not members:
                     missing.append(target)
                 continue
-            at = target.text if target.direct else self._staging.path(target.text)
-            if target.text.endswith("/") and not at.endswith("/"):
+            at = target.place
+            if target.text[-1:] == "/" and at[-1:] != "/":
                 at += "/"
-            if is_remote(at):
+            if judged.declared.far and is_remote(at):
                 self._store.forget([at])  # the command itself wrote it
             product = products.get(at)
             content = None if product is None else product.content
@@ -310,10 +309,6 @@ class Publisher:
         entries = self._store.list(folder) or []
         return nearest(name, [entry.name for entry in entries if entry.name != name], most=3)
 
-    def is_far(self, job: int) -> bool:
-        """Has the job remote targets, so that its `fingerprints` take their time?"""
-        return self._commands.targets(job).far
-
     def fingerprints(self, judged: Judged, made: Sequence[Made], products: Mapping[str, Product]) -> list[bytes]:
         """What identifies each thing made, for the step's own check; remote targets are uploaded, once all files are read.
         `products` as for `collect`: what is known need not be read.
@@ -322,7 +317,7 @@ class Publisher:
         """
         by_content = judged.about.step.check is Check.CONTENT
         found = self._fingerprints(made, products) if by_content else [ABSENT_UNTIL_PUBLISHED] * len(made)
-        for at, each in enumerate(made if self.is_far(judged.job) else ()):
+        for at, each in enumerate(made if judged.declared.far else ()):
             if is_remote(each.key):
                 stamp = self._upload(judged, each)
                 if by_content:
@@ -366,14 +361,14 @@ class Publisher:
         return found.stamp
 
     def _marks(self, judged: Judged) -> dict[str, str]:
-        judged.command = judged.command or self._commands.digest(judged.job)
+        judged.command = judged.command or self._commands.digest(judged.about)
         return {PLANNED: planned(judged, self._plan, self._digests)}
 
     def copy(self, judged: Judged) -> list[Made]:
         """Do the work of a step that copies, as far as its own place: the target is staged, or lies where it is uploaded from. StoreError."""
         (source,) = judged.inputs
-        (target,) = self._commands.targets(judged.job).every
-        key, place = self._plan.names[source], self._staging.path(target.text)
+        (target,) = judged.declared.every
+        key, place = self._plan.names[source], target.place
         stamp = self._contents.stamp(source)
         assert stamp is not None
         here = self._commands.copy_of(source) if key.startswith(HTTP) else key
@@ -407,8 +402,7 @@ class Publisher:
 
         StoreError where a target cannot be put into its place.
         """
-        job, about = judged.job, judged.about
-        targets = self._commands.targets(job)
+        job, about, targets = judged.job, judged.about, judged.declared
         by_content = about.step.check is Check.CONTENT
         moved = self._moved(judged) if about.step.check is not Check.EXISTS else []
         trace = self._trace(judged, made, found, recording)
@@ -490,7 +484,7 @@ class Publisher:
             step=job.step.name,
             values=job.values,
             definition=self._digests[job.step_number],
-            command=judged.command or self._commands.digest(judged.job),
+            command=judged.command or self._commands.digest(job),
             check=job.step.check.value,
             inputs=[names[key] for key in judged.inputs],
             input_fps=judged.packed,

@@ -117,7 +117,7 @@ def _why(space: Workspace, job: int, verdicts: dict[int, tuple[str, Judged]], fa
         chain,
         last,
         failure,
-        space.commands.shown(job),
+        space.commands.shown(space.plan.job(job)),
         [plan.names[key] for key in plan.inputs(job)],
         plan.target_texts(job),
     )

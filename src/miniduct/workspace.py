@@ -426,7 +426,7 @@ class Workspace:
                 step=step.name,
                 values=plan.values(job),
                 definition=self.digests[number],
-                command=self.commands.digest(job),
+                command=self.commands.digest(plan.job(job)),
                 check=step.check.value,
                 inputs=[plan.names[key] for key in plan.inputs(job)],
                 input_fps=packed,

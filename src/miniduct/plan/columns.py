@@ -210,20 +210,46 @@ class Job:
     dynamic ones), `texts` its declared targets as `Plan.target_texts` gives them.
     """
 
-    __slots__ = ("dynamic", "id", "name", "step", "step_number", "targets", "texts", "values")
+    __slots__ = (
+        "_row",
+        "_table",
+        "dynamic",
+        "id",
+        "name",
+        "number",
+        "step",
+        "step_number",
+        "targets",
+        "texts",
+        "values",
+    )
 
     def __init__(self, plan: Plan, number: int) -> None:
-        at = plan.step_of(number)
+        at = bisect_right(plan.first, number) - 1
         step, table, row = plan.steps[at], plan.tables[at], number - plan.first[at]
+        self._table, self._row = table, row
+        self.number = number
         self.step_number = at
         self.step = step
         self.values = table.values(row) if table.names else {}
-        self.targets = list(dict.fromkeys([key for keys in table.made() for key in keys.of(row)]))
-        self.texts = [plan.target_text(at, row, slot) for slot in range(len(step.targets))]
+        if len(table.targets) == 1 and table.members is None and table.targets[0] is not None:
+            self.targets = list(table.targets[0].of(row))
+            self.texts = [plan.names[self.targets[0]]]
+        else:
+            self.targets = list(dict.fromkeys([key for keys in table.made() for key in keys.of(row)]))
+            self.texts = [plan.target_text(at, row, slot) for slot in range(len(step.targets))]
         first = self.texts[0] if self.texts else None
         self.id = _job_id(step, self.values, first)
         self.name = JobName(step.name, self.values, first)
         self.dynamic = None in table.targets
+
+    def slots(self) -> list[Sequence[int]]:
+        """As `Plan.input_slots`; not kept, for they may be many."""
+        return [keys.of(self._row) for keys in self._table.inputs]
+
+    def inputs(self) -> list[int]:
+        """As `Plan.inputs`."""
+        return list(dict.fromkeys(chain.from_iterable(self.slots())))
 
 
 def _job_id(step: Step, values: Mapping[str, str], target: str | None) -> str:

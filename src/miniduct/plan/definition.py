@@ -109,7 +109,7 @@ def definition_digest(text: str) -> bytes:
     return blake3(text.encode()).digest()
 
 
-def command_digest(words: Sequence[str], definition_text: str) -> bytes:
+def command_digest(words: Sequence[Any], definition_text: str) -> bytes:
     """32 bytes that identify what a job's command does: its words and what surrounds it, not how they were spelt in the Ductfile."""
     return blake3(f"[{canonical(words)},{_surroundings(definition_text)}]".encode()).digest()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..model import Work
-from ..plan.definition import canonical
 from ..template import parse
 from .base import Invocation
 from .command import Rendered
@@ -47,12 +46,11 @@ class BodyTemplate:
 
     def render(self, values: Mapping[str, Any], *, shown: bool = True) -> Rendered:
         """The call for a job's values: `inputs` and `targets` are lists of (slot's name, paths)."""
-        given = {name: values[name] for name in self._names if name in values}
+        given = {name: values[name] for name in self._names if name in values} if self._names else {}
         work = Work([paths for _, paths in values["inputs"]], [paths for _, paths in values["targets"]], given)
         body = self._body
         if shown:
-            words = [BODY_WORD, body.label, canonical([work.inputs, work.targets, given, body.arguments])]
-            return Rendered([], words, body.label)
+            return Rendered([], [BODY_WORD, body.label, work.inputs, work.targets, given, body.arguments], body.label)
         if body.remote is None:
             return Rendered([], [], "", body=body.call, work=work)
         module, function, arguments = body.remote

@@ -47,11 +47,11 @@ class Rendered(NamedTuple):
     Where `stdout` is set, that file takes the standard output. Where `call` is set, a function is called instead; where `body` is, an object of this
     process, with `work`.
 
-    `words` identify the command, however it is written in the Ductfile; `shown` is what a user can repeat by hand.
+    `words` identify the command, however it is written in the Ductfile: texts, or plain data; `shown` is what a user can repeat by hand.
     """
 
     argv: list[str]
-    words: list[str]
+    words: list[Any]
     shown: str
     script: str | None = None
     call: Invocation | None = None
