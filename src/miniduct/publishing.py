@@ -16,7 +16,7 @@ from .keys import GS, HTTP, VALUES, base_name, is_remote, unescaped
 from .model import FINGERPRINT_SIZE, Check, Stamp
 from .plan.patterns import glob
 from .stores.local import refused
-from .stores.values import PACKED, stamp_of
+from .stores.values import is_packed, stamp_of
 from .text import nearest, shown
 from .trace.fingerprints import mtime_fingerprint
 from .trace.record import Trace
@@ -457,10 +457,10 @@ class Publisher:
     def _make_way(self, value: Made, past: Trace | None) -> None:
         """A value is in the pack or in a file: remove the former one from the other place, and a file from its own. StoreError."""
         assert self._store.values is not None
-        packed = value.stamp.mtime_ns == PACKED
+        packed = is_packed(value.stamp)
         if not packed:
             self._store.values.hide(value.key)
-        if past is not None and past.target_stamps and (not packed or past.target_stamps[0].mtime_ns != PACKED):
+        if past is not None and past.target_stamps and not (packed and is_packed(past.target_stamps[0])):
             self._staging.make_way([value.key])
 
     def _is_looked_into(self, job: Job) -> bool:

@@ -198,3 +198,12 @@ def test_a_value_that_nothing_makes_any_more_is_an_orphan(box: Sandbox) -> None:
     assert f"{FOLDER}/total" in str(listed), str(listed)
     again = box.duct("-f", "p.py", "clean", "--orphans", "--yes")
     assert f"{FOLDER}/total" not in str(again), str(again)
+
+
+@pytest.mark.parametrize("check", ["mtime", "content"])
+def test_a_changed_value_of_the_same_size_is_seen_whatever_is_checked(check: str) -> None:
+    for value in (1, 2):
+        first = PythonStep(lambda value=value: value, name="number", check=check)
+        second = PythonStep(lambda number: number * 10, name="tenfold", check=check)
+        first >> second
+        assert pipeline(first, second).execute()["tenfold"].value == value * 10

@@ -32,7 +32,7 @@ from ..keys import base_name, glob_folder, glob_head, is_remote
 from ..model import FINGERPRINT_SIZE, Stamp
 from ..text import shown
 from .local import LocalStore, reason, refused
-from .values import PACKED
+from .values import is_packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -665,7 +665,7 @@ class Staging:
         size = FINGERPRINT_SIZE
         moves = []
         for number, (key, stamp) in enumerate(zip(trace.targets, trace.target_stamps)):
-            if is_remote(key) or stamp.mtime_ns == PACKED:
+            if is_remote(key) or is_packed(stamp):
                 continue  # it was in its place before the journal told of it
             wanted = trace.target_fps[number * size : number * size + size]
             for at in self._staged_places(key):

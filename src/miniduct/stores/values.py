@@ -29,7 +29,7 @@ PACK = ".pack"
 MOST_WASTE = 1 << 20
 """Bytes of entries that count no more, from which on the pack is written anew where they are half of it."""
 PACKED = -(1 << 62)
-"""Stands in stamps for the time of what lies in the pack. No file has it."""
+"""Stands in stamps for the ctime of what lies in the pack. No file has it."""
 _FORMAT = b"duct values 1\n"
 _START = 32
 _HEAD = struct.Struct(f"<IIQ{FINGERPRINT_SIZE}s")
@@ -243,9 +243,14 @@ class ValueStore:
 
 
 def stamp_of(size: int, fingerprint: bytes) -> Stamp:
-    """The stamp of what lies in the pack: where it lies there, and since when, is nobody's question."""
+    """The stamp of what lies in the pack: where it lies there, and since when, is nobody's question. For `check = "mtime"`, its time tells of its content."""
     first, second = fingerprint[:8], fingerprint[8:16]
-    return Stamp(size, PACKED, int.from_bytes(first, "little") >> 1, int.from_bytes(second, "little") >> 1)
+    return Stamp(size, int.from_bytes(first, "little") >> 1, PACKED, int.from_bytes(second, "little") >> 1)
+
+
+def is_packed(stamp: Stamp) -> bool:
+    """Is it the stamp of what lies in a pack?"""
+    return stamp.ctime_ns == PACKED
 
 
 def _start() -> bytes:

@@ -175,7 +175,7 @@ def _changed(snapshot: Snapshot, numbers: Sequence[int] | None) -> list[int]:
     packed: list[int] = []
     if pack is not None:
         path, stamp, mark = pack
-        packed = [at for at, mtime in enumerate(columns[1]) if mtime == mark]
+        packed = [at for at, ctime in enumerate(columns[2]) if ctime == mark]
         if packed:
             inside = set(packed)
             numbers = [at for at in (range(len(names)) if numbers is None else numbers) if at not in inside]
