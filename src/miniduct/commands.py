@@ -74,9 +74,10 @@ class _OfStep:
 
     Its compiled command (`template`), how a key looks from its `cwd` (`place`); for each target whether it is dynamic and whether it is
     direct (`kinds`); the inputs of which the command needs a local copy where they are remote (`remote`); may it read whole `folders`?
+    The `body` that is given all keys as they are, where it is one.
     """
 
-    __slots__ = ("folders", "kinds", "place", "remote", "template")
+    __slots__ = ("body", "folders", "kinds", "place", "remote", "template")
 
     def __init__(self, plan: Plan, number: int) -> None:
         step = plan.steps[number]
@@ -88,7 +89,10 @@ class _OfStep:
             for at, slot in enumerate(step.inputs)
             if (slot.step is not None or is_remote(slot.text)) and template.reads(at)
         ]
-        self.folders = any(each.step is not None or "{" in each.text or each.text[-1:] == "/" for each in step.inputs)
+        texts = [slot.text if slot.step is None else "{" for slot in step.inputs]
+        self.folders = any("{" in text or text[-1:] == "/" for text in texts)
+        as_it_is = not (self.folders or self.remote) and self.place is _plain
+        self.body = template if as_it_is and isinstance(template, BodyTemplate) else None
 
 
 class Commands:
@@ -233,6 +237,11 @@ class Commands:
         """With the places that it writes to, where it is `started`; else as a user is shown it, and it is known by."""
         of = self._of(job.step_number)
         place = of.place
+        if of.body is not None:
+            names, every = self._plan.names, self.targets(job).every
+            inputs = [[names[key] for key in keys] for keys in job.slots()]
+            targets = [[_plain(target.place if started else target.given)] for target in every]
+            return of.body.call(inputs, targets, job.values, shown=not started)
         if self._values[0] is not job:
             values: dict[str, Any] = {**self._variables, **job.values}
             values["inputs.uri"] = self._input_paths(job, place)

@@ -129,10 +129,11 @@ class Contents:
         return stamp
 
     def _seen(self, key: int, stamp: Stamp | None) -> None:
-        if not self.columns.holds(key, stamp) or self.columns.sizes[key] == NEVER_SEEN:
+        columns = self.columns
+        if not columns.holds(key, stamp) or columns.sizes[key] == NEVER_SEEN:
             if self._state[key] == KNOWN:
                 self.waver(key)
-            self.columns.put(key, stamp, None)
+            columns.put(key, stamp, None)
             self._racy.pop(key, None)
         self._state[key] = KNOWN
 

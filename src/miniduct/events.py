@@ -1,7 +1,7 @@
 """What happened in a build, as values, and the protocol of those who tell it.
 
-Events hold data, never wording: reporters choose the words, `--json` writes the fields as they are. Times are seconds. None is changed by whoever is told
-it; those that come with each job are not frozen, for that costs more than all else about them.
+Events hold data, never wording: reporters choose the words, `--json` writes the fields as they are. Times are seconds. None is changed by whoever is
+told it; those that come with each job are not frozen, for that costs more than all else about them.
 """
 
 from __future__ import annotations

@@ -145,10 +145,8 @@ class Judge:
         packed = contents.packed(inputs, check, unsettled) if past else b""
         missing = contents.missing(inputs if not unsettled else [key for key in inputs if key not in unsettled])
         targets = about.targets
-        for key in targets:
-            contents.look(key)
         target_check = Check.CONTENT if check is Check.CONTENT else Check.MTIME
-        found = [contents.fingerprint(key, target_check) for key in targets]
+        found = [None if contents.look(key) is None else contents.fingerprint(key, target_check) for key in targets]
         names = plan.names
         target_names = [names[key] for key in targets]
         reasons: tuple[Reason, ...]
@@ -178,7 +176,7 @@ class Judge:
         judged = Judged(job, about, declared, reasons, past, inputs, packed, missing, check, standing, since=since)
         # How old a target is that another machine made, its marks do not say.
         may_age = step.max_age is not None and not step.copy
-        if reasons and not (forced or unsettled or missing or may_age):
+        if declared.far and not (forced or unsettled or missing or may_age):
             self._adopt(judged, target_names)
         return judged
 
@@ -187,7 +185,7 @@ class Judge:
 
         They may have been made on another machine, or by a build that was killed before it could record them.
         """
-        if not targets or not all(map(is_remote, targets)):
+        if not all(map(is_remote, targets)):
             return
         marks = [self._marks(target).get(PLANNED) for target in targets]
         if None in marks:

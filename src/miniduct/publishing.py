@@ -545,6 +545,8 @@ class Publisher:
         """The number of a key that the job made. Those of all keys are looked up only for a dynamic target."""
         if job.dynamic:
             return self._plan.key(key)
+        if len(job.targets) == 1:  # it is the one
+            return job.targets[0]
         names = self._plan.names
         for number in job.targets:
             if names[number] == key:
@@ -554,7 +556,7 @@ class Publisher:
     def _learn(self, job: Job, made: Sequence[Made], found: Sequence[bytes] | None, hashed_at_ns: int) -> list[Stamp]:
         stamps = []
         for at, each in enumerate(made):
-            stamp = self._store.stat(each.key)
+            stamp = each.stamp if is_packed(each.stamp) else self._store.stat(each.key)
             if stamp is None:
                 raise StoreError(f"{shown(each.key)} vanished while it was published")
             number = self._number(job, each.key)

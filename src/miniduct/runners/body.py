@@ -29,8 +29,8 @@ class BodyTemplate:
         self._body = step.body
         slots = step.targets or step.inputs
         named = [parse(slot.text, is_key=True).placeholders for slot in slots if "{" in slot.text]
-        self._names = {each.name for placeholders in named for each in placeholders}
-        self._names |= {name for name, _ in step.foreach}
+        self._names = [each.name for placeholders in named for each in placeholders]
+        self._names += [name for name, _ in step.foreach]
 
     def names(self) -> set[str]:
         """No word of a command line is made of an object's inputs."""
@@ -46,11 +46,18 @@ class BodyTemplate:
 
     def render(self, values: Mapping[str, Any], *, shown: bool = True) -> Rendered:
         """The call for a job's values: `inputs` and `targets` are lists of (slot's name, paths)."""
-        given = {name: values[name] for name in self._names if name in values} if self._names else {}
-        work = Work([paths for _, paths in values["inputs"]], [paths for _, paths in values["targets"]], given)
+        inputs, targets = ([paths for _, paths in values[setting]] for setting in ("inputs", "targets"))
+        return self.call(inputs, targets, values, shown=shown)
+
+    def call(
+        self, inputs: list[list[str]], targets: list[list[str]], values: Mapping[str, Any], *, shown: bool
+    ) -> Rendered:
+        """As `render`, from the paths of each slot."""
+        given = {name: values[name] for name in self._names if name in values}
         body = self._body
         if shown:
-            return Rendered([], [BODY_WORD, body.label, work.inputs, work.targets, given, body.arguments], body.label)
+            return Rendered([], [BODY_WORD, body.label, inputs, targets, given, body.arguments], body.label)
+        work = Work(inputs, targets, given)
         if body.remote is None:
             return Rendered([], [], "", body=body.call, work=work)
         module, function, arguments = body.remote

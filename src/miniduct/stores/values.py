@@ -243,7 +243,7 @@ class ValueStore:
 
 
 def stamp_of(size: int, fingerprint: bytes) -> Stamp:
-    """The stamp of what lies in the pack: where it lies there, and since when, is nobody's question. For `check = "mtime"`, its time tells of its content."""
+    """The stamp of what lies in the pack. Where it lies there, and since when, is nobody's question: its mtime tells of its content, too."""
     first, second = fingerprint[:8], fingerprint[8:16]
     return Stamp(size, int.from_bytes(first, "little") >> 1, PACKED, int.from_bytes(second, "little") >> 1)
 
