@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import collections
+import copyreg
+import datetime
+import enum
 import os
+import pathlib
 import subprocess
 import sys
 import textwrap
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from blake3 import blake3
@@ -18,9 +23,6 @@ from miniduct.pipeline import values
 from miniduct.stores import local
 from miniduct.stores.values import ValueStore
 from miniduct.trace.database import Traces
-
-if TYPE_CHECKING:
-    import pathlib
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +93,94 @@ def test_a_small_value_needs_no_file(value: Any) -> None:
     assert found.content is not None
     assert found.fingerprint == blake3(found.content).digest()
     assert values.read("value", content=found.content) == value
+
+
+LITTLE = [
+    0,
+    -1,
+    True,
+    2.5,
+    1 << 9_000,
+    "\udcff",
+    b"",
+    (),
+    [],
+    {},
+    (1, "a", "a"),
+    [[1], [1]],
+    {"a": 1, 2: None},
+    {"b": [1]},
+]
+SIZES = [*range(32_700, 32_800, 9), *range(65_400, 65_600, 9)]
+
+
+@pytest.mark.parametrize("value", [*LITTLE, [1] * 100, [1] * 101, ["é" * 400] * 99, [b"b" * 700] * 99])
+def test_what_is_plain_is_pickled_as_all_else(value: Any) -> None:
+    assert _content(value) == _content_as_all_else(value)
+    back = values.read("value", content=_content(value))
+    assert (back, type(back)) == (value, type(value))
+
+
+@pytest.mark.parametrize("letter", ["a", "é"])
+def test_what_is_plain_is_pickled_as_all_else_whatever_its_size(letter: str) -> None:
+    for size in SIZES:
+        for value in (letter * size, [letter * (size // 2)] * 2, (letter * size).encode()):
+            assert _content(value) == _content_as_all_else(value)
+
+
+def _content(value: Any) -> bytes | None:
+    found = values.write("value", value)
+    assert found.content is None or found.fingerprint == blake3(found.content).digest()
+    return found.content
+
+
+def _content_as_all_else(value: Any) -> bytes | None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(values, "_is_plain", lambda _: False)
+        return _content(value)
+
+
+class Kind(enum.Enum):
+    ONE = 1
+
+
+class Text(str):
+    __slots__ = ()
+
+
+NAMING = [
+    one,
+    Kind,
+    Kind.ONE,
+    Text("a"),
+    len,
+    int,
+    type(None),
+    1j,
+    pathlib.Path("a"),
+    datetime.date(2026, 1, 5),
+    collections.OrderedDict(),
+]
+
+
+@pytest.mark.parametrize("value", [each for held in NAMING for each in (held, [held], (1, held), {"a": held})])
+def test_what_names_classes_or_functions_is_not_plain(value: Any) -> None:
+    assert not values._is_plain(value)
+    content = values.write("value", value).content
+    assert content is not None
+    assert values._may_name(content[: -values.DIGEST])
+
+
+@pytest.mark.parametrize("number", [1, 0x80, 0xFFFF, 0x10000])
+def test_a_class_of_a_number_of_its_own_is_found_as_one_that_is_named(number: int) -> None:
+    copyreg.add_extension(Kind.__module__, Kind.__qualname__, number)
+    try:
+        content = values.write("value", Kind.ONE).content
+        assert content is not None
+        assert values._may_name(content[: -values.DIGEST])
+        assert values.read("value", content=content) is Kind.ONE
+    finally:
+        copyreg.remove_extension(Kind.__module__, Kind.__qualname__, number)
 
 
 def test_it_is_that_of_the_file_of_a_value_that_is_only_held() -> None:

@@ -32,6 +32,13 @@ Source = tuple[str, tuple[int, ...]]
 Merge = Callable[[Mapping[str, Any]], Any]
 
 
+_KEEP_IT_HERE, _KEEP_IT_ELSEWHERE = (
+    f"give the step a target file, or say {settings}: then it always runs, and its value stays in this process"
+    for settings in ("cache=False", 'workers="threads" and cache=False')
+)
+"""Hints for a value that cannot be pickled: in this process, and in a worker."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a step's function is called.
@@ -131,8 +138,9 @@ def perform(
     if merge is not None:
         args, named = _merged(merge(dict(zip(recipe.names, outputs))))
     known = takes(function)
-    if known is not None:
-        bound = {*known.named[: min(len(args), known.by_place)], *named}
+    placed = () if known is None else known.named[: min(len(args), known.by_place)]
+    if known is not None and (merge is not None or len(placed) < len(known.named)):
+        bound = {*placed, *named}
         given = _given(recipe, work)
         taken = [name for name in ("target", "targets") if merge is not None and name in given and name in bound]
         if taken:
@@ -146,14 +154,13 @@ def perform(
     result = function(*args, **named)
     if os.getpid() != process:  # a forked child that came back from the function: the value is the other one's to write
         return {}
-    if inspect.iscoroutine(result):
+    if isinstance(result, types.CoroutineType):
         result.close()
         raise TypeError("it is an async function: what it does was not begun")
     if not recipe.makes_value:
         return {}
     path = work.targets[0][0]
-    settings = "cache=False" if held is not None else 'workers="threads" and cache=False'
-    hint = f"give the step a target file, or say {settings}: then it always runs, and its value stays in this process"
+    hint = _KEEP_IT_HERE if held is not None else _KEEP_IT_ELSEWHERE
     return {path: values.write(path, result, None if recipe.keeps else held, code, hint=hint, to_file=to_file)}
 
 

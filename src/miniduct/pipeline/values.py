@@ -39,6 +39,10 @@ PATIENCE = 0.01
 """Seconds for which a value that is not there is looked for again."""
 SMALL = 1 << 16
 """Bytes up to which a value needs no file of its own."""
+_FEW = 100
+"""Items up to which a list, a tuple or a dict is looked at before it is pickled."""
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes})
+"""Types of values whose pickles name no class and no function."""
 
 
 _script: str | None = None
@@ -155,11 +159,15 @@ def write(
 
 
 def _write(path: str, value: object, code: Code | None, to_file: bool) -> Product:
+    if not to_file and _is_plain(value):
+        pickled = pickle.dumps(value, 5)
+        if len(pickled) + DIGEST <= SMALL:
+            return _with_digest(pickled)
     out = _Digesting(path)
     try:
         pickler = _Pickler(out)
         pickler.dump(value)
-        if code is not None:
+        if code is not None and pickler.named:
             out.write(code(pickler.named.values()))
         out.write(out.digest.digest())
         if to_file or out.content() is None:
@@ -167,6 +175,26 @@ def _write(path: str, value: object, code: Code | None, to_file: bool) -> Produc
         return Product(out.digest.digest(), out.content())
     finally:
         out.close()
+
+
+def _is_plain(value: object) -> bool:
+    """Is it small, and made of nothing that its pickle calls by a name? Then it is pickled as any other, with a tenth of the work."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return sys.getsizeof(value) <= SMALL
+    items: Any = value
+    if kind is dict:
+        items = [*items, *items.values()]
+    elif kind is not list and kind is not tuple:
+        return False
+    return len(items) <= _FEW and _PLAIN.issuperset(map(type, items)) and sum(map(sys.getsizeof, items)) <= SMALL
+
+
+def _with_digest(pickled: bytes) -> Product:
+    digest = blake3(pickled)
+    ending = digest.digest()
+    digest.update(ending)
+    return Product(digest.digest(), pickled + ending)
 
 
 def read(
@@ -205,7 +233,15 @@ def _read(path: str, expected: bytes | None) -> Any:
 
 def _loaded(path: str, data: bytes, expected: bytes | None) -> Any:
     _check(path, data, expected)
-    return _load(path, io.BytesIO(memoryview(data)[:-DIGEST]))
+    pickled = data[:-DIGEST]
+    if _may_name(pickled):
+        return _load(path, io.BytesIO(pickled))
+    return pickle.loads(pickled)
+
+
+def _may_name(pickled: bytes) -> bool:
+    """Can there be the name of a class or a function in it? Protocol 5 has no other words for one than these; other bytes may look like them."""
+    return b"\x93" in pickled or b"\x82" in pickled or b"\x83" in pickled or b"\x84" in pickled
 
 
 def _opened(path: str) -> io.FileIO:
