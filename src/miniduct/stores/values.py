@@ -39,12 +39,12 @@ _BUFFER = 1 << 16
 
 
 class _Entry(NamedTuple):
-    """Where the content of a name lies, and its fingerprint. `seen`: it was read, and found to be so."""
+    """Where the content of a name lies, and its fingerprint. It has a stamp once it was read, and found to be so, or was put there."""
 
     at: int
     size: int
     fingerprint: bytes
-    seen: bool
+    stamp: Stamp | None
 
 
 class ValueStore:
@@ -75,7 +75,7 @@ class ValueStore:
     def stat(self, key: str) -> Stamp | None:
         """The key's stamp; see `base.Store`. What lies in the pack has one that tells of its content only."""
         entry = self._seen(key)
-        return self._files.stat(key) if entry is None else stamp_of(entry.size, entry.fingerprint)
+        return self._files.stat(key) if entry is None else entry.stamp
 
     def fingerprint(self, key: str) -> bytes | None:
         """BLAKE3 digest of the content; None: not there. StoreError."""
@@ -85,30 +85,32 @@ class ValueStore:
     def read(self, key: str) -> bytes | None:
         """The content, where it lies in the pack, whatever it is by now. StoreError."""
         with self._lock:
-            self._open()
+            if self._fd < 0:
+                self._open()
             try:
-                entry = self._entries.get(self._name(key))
+                entry = self._entries.get(key[len(self.folder) :])
                 return None if entry is None else self._content(entry)
             finally:
-                self._rest()
-
-    def _name(self, key: str) -> str:
-        return key[len(self.folder) :]
+                if not self._write:
+                    self._shut()
 
     def _seen(self, key: str) -> _Entry | None:
         """The entry of what is there: somebody may have written to the pack."""
-        name = self._name(key)
+        name = key[len(self.folder) :]
         with self._lock:
-            self._open()
+            if self._fd < 0:
+                self._open()
             try:
                 entry = self._entries.get(name)
-                if entry is not None and not entry.seen:
+                if entry is not None and entry.stamp is None:
                     digest = blake3(self._content(entry)).digest()
                     self._damaged = self._damaged or digest != entry.fingerprint
-                    entry = self._entries[name] = entry._replace(fingerprint=digest, seen=True)
+                    stamp = stamp_of(entry.size, digest)
+                    entry = self._entries[name] = entry._replace(fingerprint=digest, stamp=stamp)
                 return entry
             finally:
-                self._rest()
+                if not self._write:
+                    self._shut()
 
     def _content(self, entry: _Entry) -> bytes:
         try:
@@ -117,8 +119,8 @@ class ValueStore:
             raise StoreError(f"cannot read {shown(self.path)}: {reason(error)}") from None
 
     def _open(self) -> None:
-        """Open the pack where there is one, and take in what is new in it."""
-        if self._fd >= 0 or self._none:
+        """Open the pack, which is not open, where there is one, and take in what is new in it. Who does not write shuts it again."""
+        if self._none:
             return
         try:
             self._fd = os.open(self.path, (os.O_RDWR if self._write else os.O_RDONLY) | os.O_CLOEXEC)
@@ -138,11 +140,6 @@ class ValueStore:
             self._none = self._write
         except OSError as error:
             raise StoreError(f"cannot read {shown(self.path)}: {reason(error)}") from None
-
-    def _rest(self) -> None:
-        """Who does not write holds nothing open."""
-        if not self._write:
-            self._shut()
 
     def _shut(self) -> None:
         if self._fd >= 0:
@@ -165,7 +162,7 @@ class ValueStore:
             if crc32(name, crc32(head[_SUM:])) != checksum:
                 return
             file.seek(content_size, os.SEEK_CUR)
-            self._take(os.fsdecode(name), _Entry(at, content_size, digest, seen=False))
+            self._take(os.fsdecode(name), _Entry(at, content_size, digest, None))
 
     def _take(self, name: str, entry: _Entry) -> None:
         """The entry is the last one in the pack."""
@@ -182,14 +179,16 @@ class ValueStore:
     def put(self, key: str, content: bytes, fingerprint: bytes) -> None:
         """Put the content into the pack: from now on the key is there. StoreError: it is as it was."""
         with self._lock:
-            self._open()
-            self._append(self._name(key), content, fingerprint)
+            if self._fd < 0:
+                self._open()
+            self._append(key[len(self.folder) :], content, fingerprint)
 
     def hide(self, key: str) -> bool:
         """Say in the pack that it has nothing of this key; had it anything? StoreError: it is as it was."""
-        name = self._name(key)
+        name = key[len(self.folder) :]
         with self._lock:
-            self._open()
+            if self._fd < 0:
+                self._open()
             if name not in self._entries:
                 return False
             self._append(name, b"", _NONE)
@@ -213,7 +212,8 @@ class ValueStore:
                 with suppress(OSError):
                     os.ftruncate(self._fd, self._end)
             raise StoreError(f"cannot write {shown(self.path)}: {reason(error)}") from None
-        self._take(name, _Entry(self._end + len(data) - len(content), len(content), fingerprint, seen=True))
+        size = len(content)
+        self._take(name, _Entry(self._end + len(data) - size, size, fingerprint, stamp_of(size, fingerprint)))
 
     def saved(self) -> tuple[str, tuple[int, ...] | None, int]:
         """The pack's path and stamp (None: it is not to be trusted), and PACKED: who finds them as they were need not look at what is in the pack.
