@@ -243,8 +243,9 @@ class CallThread(threading.Thread):
         while (attempt := self.queue.get()) is not None:
             try:
                 self._work(attempt)
-            finally:
+            except BaseException:
                 attempt.leave()
+                raise
         self.number.close()
 
     def _work(self, attempt: ThreadAttempt) -> None:
@@ -253,7 +254,7 @@ class CallThread(threading.Thread):
         try:
             if attempt.begin():
                 error = self._call(attempt)
-                judged = _judged(error, attempt)
+                judged = GOOD if error is None else _judged(error, attempt)
             _end_child(attempt, error, judged)
             attempt.settle()
         except BaseException as late:
@@ -273,6 +274,8 @@ class CallThread(threading.Thread):
                     problem = found
         for folder, _ in attempt.folders:
             shutil.rmtree(folder, ignore_errors=True)
+        # Left before the end is told: the loop is woken by that, and waits for the interpreter as long as this thread goes on.
+        attempt.leave()
         if not over:
             self._ended(attempt, judged if problem is None else _judged(problem, attempt))
 
@@ -285,8 +288,10 @@ class CallThread(threading.Thread):
             assert task.body is not None
             assert task.work is not None
             made = task.body(_apart(attempt, task.work) if attempt.deadline is not None else task.work) or {}
-            paths = dict(attempt.moves)
-            attempt.made = {paths.get(place, place): product for place, product in made.items()}
+            if attempt.moves:
+                paths = dict(attempt.moves)
+                made = {paths.get(place, place): product for place, product in made.items()}
+            attempt.made = made
         except BaseException as raised:  # whatever it is ends here: it is told to the loop
             return raised
         return None

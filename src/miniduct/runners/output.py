@@ -54,6 +54,8 @@ class Outputs:
         self._numbers: list[int] = []
         self._next = 0
         self._folders: set[str] = set()
+        self._bare: dict[str, bool] = {}
+        """Folders of logs; has it none, so that none needs to be removed?"""
 
     def take(self, *, masked: bool) -> Output:
         """A file for a job that starts. OSError where there can be none."""
@@ -77,7 +79,9 @@ class Outputs:
         try:
             size = os.fstat(output.fd).st_size
             if size == 0:
-                return _existing(log) if append else _removed(log)
+                if not append and not self._has_none(log):
+                    _removed(log)
+                return _existing(log) if append else 0
             self._make_folder(log)
             if (append and _existing(log)) or output.path is None:
                 self._copy(output, log, append=append, mask=mask)
@@ -117,7 +121,15 @@ class Outputs:
             fd = os.open(path, flags, mode)
         return above_standard(fd)
 
+    def _has_none(self, log: str) -> bool:
+        """Are there no logs in the folder of this one? It is looked into once: nobody else makes any while we do."""
+        folder = log.rpartition("/")[0]
+        if folder not in self._bare:
+            self._bare[folder] = _is_bare(folder)
+        return self._bare[folder]
+
     def _make_folder(self, log: str) -> None:
+        self._bare[log.rpartition("/")[0]] = False
         folder = os.path.dirname(log)
         if folder and folder not in self._folders:
             os.makedirs(folder, exist_ok=True)
@@ -197,6 +209,17 @@ def above_standard(fd: int) -> int:
     higher = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
     os.close(fd)
     return higher
+
+
+def _is_bare(folder: str) -> bool:
+    """Is there nothing in the folder but slots?"""
+    try:
+        with os.scandir(folder or ".") as entries:
+            return all(entry.name.startswith(SLOT) for entry in entries)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
 
 
 def _existing(path: str) -> int:

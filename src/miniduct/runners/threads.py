@@ -86,7 +86,11 @@ class ThreadRunner(PythonRunner):
 
     def events(self, timeout: float | None) -> list[RunnerEvent]:
         """What happened since the last call; see `base.Runner`."""
-        ready = super().events(timeout)
+        if self._jobs or self._alarms or self._ready or self._closed:
+            ready = super().events(timeout)
+        else:
+            ready = []
+            self._hear(None if timeout is None else max(timeout, 0.0))
         while not self._over.empty():
             self._heed(self._over.get())
         ready += self._ready
@@ -110,6 +114,10 @@ class ThreadRunner(PythonRunner):
                 self._heed(self._over.get())
                 woken = True
             return woken
+        return self._hear(seconds)
+
+    def _hear(self, seconds: float | None) -> bool:
+        """Wait for the end of a call, or for `wake`; was there one?"""
         try:
             self._heed(self._over.get(timeout=seconds))
         except queue.Empty:
