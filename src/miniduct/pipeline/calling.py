@@ -84,7 +84,8 @@ def is_async(function: object) -> bool:
     return flags is not None and bool(flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR))
 
 
-_known: dict[object, Takes | None] = {}
+_known: dict[object, tuple[types.CodeType, Takes | None]] = {}
+"""By the id of a code object, which is no other's as long as it is kept here: Python takes long to find a code object itself."""
 
 
 def takes(function: Callable[..., Any]) -> Takes | None:
@@ -92,10 +93,11 @@ def takes(function: Callable[..., Any]) -> Takes | None:
     plain = type(function) is types.FunctionType and not function.__dict__
     if not plain:
         return _takes(function)
-    key = (function.__code__, len(function.__defaults__ or ()), frozenset(function.__kwdefaults__ or ()))
+    code, defaults, named = function.__code__, function.__defaults__, function.__kwdefaults__
+    key = id(code), len(defaults) if defaults else 0, frozenset(named) if named else None
     if key not in _known:
-        _known[key] = _takes(function)
-    return _known[key]
+        _known[key] = code, _takes(function)
+    return _known[key][1]
 
 
 def _takes(function: Callable[..., Any]) -> Takes | None:

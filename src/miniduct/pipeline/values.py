@@ -232,8 +232,9 @@ def _read(path: str, expected: bytes | None) -> Any:
 
 
 def _loaded(path: str, data: bytes, expected: bytes | None) -> Any:
-    _check(path, data, expected)
     pickled = data[:-DIGEST]
+    if expected is not None or blake3(pickled).digest() != data[-DIGEST:]:
+        _check(path, data, expected)
     if _may_name(pickled):
         return _load(path, io.BytesIO(pickled))
     return pickle.loads(pickled)
@@ -241,7 +242,7 @@ def _loaded(path: str, data: bytes, expected: bytes | None) -> Any:
 
 def _may_name(pickled: bytes) -> bool:
     """Can there be the name of a class or a function in it? Protocol 5 has no other words for one than these; other bytes may look like them."""
-    return b"\x93" in pickled or b"\x82" in pickled or b"\x83" in pickled or b"\x84" in pickled
+    return 0x93 in pickled or 0x82 in pickled or 0x83 in pickled or 0x84 in pickled
 
 
 def _opened(path: str) -> io.FileIO:

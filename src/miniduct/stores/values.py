@@ -34,6 +34,7 @@ _FORMAT = b"duct values 1\n"
 _START = 32
 _HEAD = struct.Struct(f"<IIQ{FINGERPRINT_SIZE}s")
 _SUM = 4
+_NUMBERS = struct.Struct("<QQ")
 _NONE = bytes(FINGERPRINT_SIZE)
 _BUFFER = 1 << 16
 
@@ -244,8 +245,8 @@ class ValueStore:
 
 def stamp_of(size: int, fingerprint: bytes) -> Stamp:
     """The stamp of what lies in the pack. Where it lies there, and since when, is nobody's question: its mtime tells of its content, too."""
-    first, second = fingerprint[:8], fingerprint[8:16]
-    return Stamp(size, int.from_bytes(first, "little") >> 1, PACKED, int.from_bytes(second, "little") >> 1)
+    first, second = _NUMBERS.unpack_from(fingerprint)
+    return Stamp(size, first >> 1, PACKED, second >> 1)
 
 
 def is_packed(stamp: Stamp) -> bool:
