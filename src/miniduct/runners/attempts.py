@@ -147,11 +147,16 @@ class ThreadAttempt:
                 _raise_in(self.thread, Stopped)
 
     def settle(self) -> None:
-        """Called by its thread after the call: when this has returned, no exception is on its way to the thread any more."""
+        """Called by its thread after the call: when this has returned, no exception is on its way to the thread any more.
+
+        What has no folders has left then.
+        """
         with self.lock:
             self.calling = False
             if self.asked and self.thread is not None:
                 _let_arrive(self.thread)
+            if not self.folders:
+                self._has_left()
 
     def linger(self) -> None:
         """It is given up."""
@@ -163,7 +168,11 @@ class ThreadAttempt:
     def leave(self) -> None:
         """Called by the thread that has done with it."""
         with self.lock:
-            self.left = True
+            self._has_left()
+
+    def _has_left(self) -> None:
+        self.left = True
+        if self.lingering:
             LINGERING.difference_update(self.lingering)
 
 
@@ -263,21 +272,12 @@ class CallThread(threading.Thread):
             _end_child(attempt, late, judged)
             attempt.settle()
         HERE.attempt = None
-        problem: OSError | None = None
-        with attempt.lock:
-            over = attempt.over
-            if not over and judged[0] == 0:
-                try:
-                    for folder, place in attempt.folders:
-                        _merge(folder, place)
-                except OSError as found:
-                    problem = found
-        for folder, _ in attempt.folders:
-            shutil.rmtree(folder, ignore_errors=True)
-        # Left before the end is told: the loop is woken by that, and waits for the interpreter as long as this thread goes on.
-        attempt.leave()
-        if not over:
-            self._ended(attempt, judged if problem is None else _judged(problem, attempt))
+        if attempt.folders:
+            judged = _moved(attempt, judged)
+            attempt.leave()
+        # Last of all: it wakes the loop, which then waits for the interpreter as long as this thread goes on.
+        if not attempt.over:
+            self._ended(attempt, judged)
 
     @staticmethod
     def _call(attempt: ThreadAttempt) -> BaseException | None:
@@ -295,6 +295,21 @@ class CallThread(threading.Thread):
         except BaseException as raised:  # whatever it is ends here: it is told to the loop
             return raised
         return None
+
+
+def _moved(attempt: ThreadAttempt, judged: Judged) -> Judged:
+    """Bring what the call made from the attempt's folders to its places, if it ended well and was not given up; how it ended, with that."""
+    problem: OSError | None = None
+    with attempt.lock:
+        if not attempt.over and judged[0] == 0:
+            try:
+                for folder, place in attempt.folders:
+                    _merge(folder, place)
+            except OSError as found:
+                problem = found
+    for folder, _ in attempt.folders:
+        shutil.rmtree(folder, ignore_errors=True)
+    return judged if problem is None else _judged(problem, attempt)
 
 
 def _end_child(attempt: ThreadAttempt, error: BaseException | None, judged: Judged) -> None:
