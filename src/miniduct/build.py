@@ -873,7 +873,7 @@ class Loop:
                 self._tell(ev.Warned(f"stopping: waits for {jobs} to end; Ctrl-C again ends them at once"))
             for attempt in self._running:
                 self._runner.kill(attempt, hard=count > 1)
-            self._space.store.close()
+            self._space.store.hang_up()
 
     def _interrupted(self, attempt: Attempt, done: Done) -> None:
         job = attempt.job

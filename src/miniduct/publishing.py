@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from .errors import StoreError
+from .errors import DuctError, StoreError
 from .judging import PLANNED, planned
 from .keys import GS, HTTP, VALUES, base_name, is_remote, unescaped
 from .model import FINGERPRINT_SIZE, Check, Stamp
@@ -420,7 +421,12 @@ class Publisher:
         direct = [(key, place) for key, place in judged.through.items() if self._staging.leads(key) == place]
         trace.through = {**through, **dict(direct)}
         if by_content:
-            self._traces.record(trace)
+            try:
+                self._traces.record(trace)
+            except DuctError:
+                if value is not None:
+                    self._take_out(judged, value)
+                raise
         try:
             if value is not None:
                 self._make_way(value, judged.past)
@@ -453,6 +459,13 @@ class Publisher:
         assert self._store.values is not None
         self._store.values.put(value.key, product.content, product.fingerprint)
         return True
+
+    def _take_out(self, judged: Judged, value: Made) -> None:
+        """The run of a value that was put into the pack could not be recorded: it must not be taken for the one that was there before."""
+        assert self._store.values is not None
+        with suppress(DuctError):  # the disk is full
+            self._store.values.hide(value.key)
+        self._contents.forget(judged.about.targets)
 
     def _make_way(self, value: Made, past: Trace | None) -> None:
         """A value is in the pack or in a file: remove the former one from the other place, and a file from its own. StoreError."""

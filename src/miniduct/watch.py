@@ -40,8 +40,10 @@ from .inotify import (
     Inotify,
 )
 from .interrupts import Interrupts
+from .keys import VALUES
 from .lock import Lock
 from .plan.patterns import key_pattern
+from .stores.values import PACK
 from .text import count, duration, shown
 from .trace.check import AGED, check, keep, kept, stamp_of
 from .vouching import OWN, Evidence, Mounts, Server, has_other_names
@@ -404,6 +406,8 @@ class Watch:
             if header:
                 local = [name for name in names if "://" not in name]
                 self._names = set(local)
+                if header["pack"] is not None:
+                    self._names.add(header["pack"][0])
                 self._listed = {name for name, _ in header["folders"] if "://" not in name}
                 self._files = {self._where.ductfile, *(path for path, _ in header["files"])}
                 end = _first_end(header)
@@ -656,6 +660,7 @@ class Restart:
         if self._queue is None:
             return
         made = {plan.names[key].rstrip("/") for key, job in enumerate(plan.maker) if job >= 0}
+        made |= {f"{os.path.dirname(key)}/{PACK}" for key in made if key.startswith(VALUES)}
         self._spared = self._spared | made | _with_those_above({os.path.dirname(key) for key in made})
         self._members = [
             key_pattern(slot.text, target=True)

@@ -248,6 +248,8 @@ class Workspace:
         columns = Columns(*snapshot.stamps(), bytearray(snapshot.fps()))
         snapshot.close()
         changed = set(self._checked.changed)
+        if self.store.values is not None:
+            changed = {key for key in changed if not self._is_same_value(old.names[key], columns, key)}
         if self.store.offline:
             for key in remote_keys(old.names) if header["remote"] else ():
                 if columns.sizes[key] != NEVER_SEEN:
@@ -273,6 +275,15 @@ class Workspace:
         dirty = set(_unpack(header["dirty"]))
         self._replan(old, columns, changed, dirty, None if same else header["steps"])
         self._note_definitions(header)
+
+    def _is_same_value(self, name: str, columns: Columns, key: int) -> bool:
+        """Is it a value, and what it was? Where the pack was touched, the quick check calls all values changed."""
+        if not name.startswith(VALUES) or columns.sizes[key] == NEVER_SEEN:
+            return False
+        try:
+            return columns.holds(key, self.store.stat(name))
+        except StoreError:  # told by the build that needs it
+            return False
 
     def _expand(
         self, once_made: Iterable[str], old: Plan | None, columns: Columns, dirty: Collection[int] = ()
@@ -737,7 +748,9 @@ def _stores(where: Where, project: Project, tell: Callable[[Event], None], *, wr
         offline=where.offline,
         write=write,
         tell=lambda retry: tell(retried(retry)),
-        values=None if where.source is None else ValueStore(f"{VALUES}{where.source.name}/", write=write),
+        values=None
+        if where.source is None
+        else ValueStore(f"{VALUES}{where.source.name}/", where.root, held=True, write=write),
     )
     try:
         yield stores

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from miniduct import PipelineBuilder, PythonStep
+from support_watch import Watching
 
 if TYPE_CHECKING:
     import pathlib
@@ -34,8 +38,9 @@ first, second = PythonStep(numbers), PythonStep(total)
 first >> second
 pipeline.add_steps(first, second)
 if __name__ == "__main__":
-    print(*(f"{{each.status}}: {{each.reason}}" for each in pipeline.execute().values()), sep="\\n")
-    print(pipeline.execute()["total"].value)
+    results = pipeline.execute()
+    print(*(f"{{each.status}}: {{each.reason}}" for each in results.values()), sep="\\n")
+    print(results["total"].value)
 """
 
 
@@ -207,3 +212,110 @@ def test_a_changed_value_of_the_same_size_is_seen_whatever_is_checked(check: str
         second = PythonStep(lambda number: number * 10, name="tenfold", check=check)
         first >> second
         assert pipeline(first, second).execute()["tenfold"].value == value * 10
+
+
+def test_a_pack_that_lost_its_end_gives_back_no_former_value(box: Sandbox) -> None:
+    run(box)
+    pack = f"{box.root}/{FOLDER}/.pack"
+    size = os.path.getsize(pack)
+    run(box, size=200_000)  # a file, and the pack is told so
+    os.truncate(pack, size)
+    assert run(box, size=200_000, code="+ 1")[2] == "200001"
+
+
+def test_an_older_pack_gives_back_no_former_value(box: Sandbox) -> None:
+    run(box)
+    pack = f"{box.root}/{FOLDER}/.pack"
+    shutil.copy(pack, f"{box.home}/older")
+    run(box, size=200_000)
+    shutil.copy(f"{box.home}/older", pack)
+    assert run(box, size=200_000, code="+ 1")[2] == "200001"
+
+
+KILLED = """
+import os, sys
+from miniduct import PipelineBuilder, PythonStep
+from miniduct.publishing import Publisher
+from miniduct.trace.database import Traces
+from miniduct.errors import StoreError
+
+def killing(*given):
+    os._exit(9)
+
+def failing(*given):
+    raise StoreError("the disk is full")
+
+size, way = int(sys.argv[1]), sys.argv[2]
+if way == "killed":
+    Publisher._make_way = killing
+if way == "full":
+    Traces.record = failing
+many = [PythonStep(lambda: "x" * size, name=f"many{at}") for at in range(300)]
+total = PythonStep(lambda *texts: sum(map(len, texts)), name="total")
+many >> total
+pipeline = PipelineBuilder("demo")
+pipeline.add_steps(*many, total)
+results = pipeline.execute(raise_on_error=False, jobs=1)
+print({len(results[each].value) for each in many} if way == "whole" else "", results[total].value if way == "whole" else "")
+"""
+
+
+@pytest.mark.parametrize("way", ["killed", "full"])
+def test_a_small_value_that_was_to_replace_a_large_one_is_not_taken_for_it(box: Sandbox, way: str) -> None:
+    """What reads many inputs does not look at them again."""
+    box.write("p.py", KILLED)
+
+    def execute(size: int, way: str) -> str:
+        words = [sys.executable, "p.py", str(size), way]
+        return subprocess.run(words, cwd=box.root, check=False, capture_output=True, text=True).stdout.strip()
+
+    assert execute(70_000, "whole") == f"{{70000}} {300 * 70_000}"
+    execute(10, way)
+    assert execute(70_000, "whole") == f"{{70000}} {300 * 70_000}"
+
+
+def test_a_step_that_ends_well_after_ctrl_c_is_recorded() -> None:
+    def make() -> PipelineBuilder:
+        def stubborn() -> int:
+            until = time.monotonic() + 1
+            while time.monotonic() < until:
+                try:
+                    time.sleep(0.05)
+                except BaseException:  # it was asked to end
+                    break
+            return 7
+
+        first = PythonStep(stubborn)
+        second = PythonStep(lambda number: number + 1, name="second")
+        first >> second
+        return pipeline(first, second)
+
+    pipeline(number(1)).execute()  # so that there is a pack
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        make().execute()
+    timer.join()
+    results = make().execute()
+    assert {each.name: each.status for each in results.values()} == {"stubborn": "up to date", "second": "done"}
+    assert results["second"].value == 8
+
+
+@pytest.mark.parametrize("damage", [True, False])
+def test_a_watch_sees_what_becomes_of_values(box: Sandbox, damage: bool) -> None:
+    box.write("p.py", PROGRAM.format(size=3, workers="threads", code=""))
+    watch = Watching(box, "-f", "p.py")
+    try:
+        pack = f"{box.root}/{FOLDER}/.pack"
+        if damage:
+            with open(pack, "r+b") as file:
+                file.seek(-40, os.SEEK_END)
+                file.write(b"damage")
+        else:
+            os.unlink(pack)
+        watch.says(" ran")
+        time.sleep(1)
+        assert watch.builds() == 2
+    finally:
+        watch.end()
+    assert "nothing to do" in box.duct("-f", "p.py").err

@@ -17,12 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from .. import build as engine
 from ..errors import EXIT_INTERRUPTED, UsageError
-from ..keys import VALUES
-from ..model import Check, Location, Project
+from ..model import Location, Project
 from ..notifying import Notifier, checked
 from ..plan.select import needed
 from ..runners.attempts import HERE
-from ..stores.values import ValueStore
 from ..text import escaped
 from ..workspace import Where, open_workspace
 from . import identity, values
@@ -257,9 +255,9 @@ class PipelineBuilder:
                     teller.result(each.name).note(NOT_RUN)
         for job in builder.unreached:
             teller.result(plan.steps[plan.step_of(job)].name).note(NOT_RUN)
-        root = space.where.root
+        root, kept = space.where.root, space.store.values
         raised, held = self._raised, self._held
-        kept = ValueStore(os.path.join(root, f"{VALUES}{self._name}/"))
+        assert kept is not None
 
         def make(step: BaseStep) -> StepResult:
             found = teller.told.get(step.name) or StepResult(step.name)
@@ -267,9 +265,10 @@ class PipelineBuilder:
             number = numbers[step.name]
             keys = [key for job in range(plan.first[number], plan.first[number + 1]) for key in plan.targets(job)]
             if step.makes_value:
-                path = os.path.join(root, plan.names[keys[0]])
-                expected = contents.fingerprint(keys[0], Check.CONTENT)
-                found._read = lambda: values.read(path, held, expected, kept.read(path))
+                key = plan.names[keys[0]]
+                path = os.path.join(root, key)
+                expected = contents.columns.fingerprint(keys[0])
+                found._read = lambda: values.read(path, held, expected, kept.read(key))
             else:
                 found.paths = tuple(plan.names[key] for key in keys)
             return found

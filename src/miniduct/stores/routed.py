@@ -178,12 +178,16 @@ class Stores:
         """`RemoteStore.identity`, for a stamp of this key."""
         return self._remote(key).identity(stamp)
 
+    def hang_up(self) -> None:
+        """Close the remote stores that were used: what is under way ends with an error."""
+        for remote in self._remotes.values():
+            remote.close()
+
     def close(self) -> None:
         """Close those stores that were used."""
         if self.values is not None:
             self.values.close()
-        for remote in self._remotes.values():
-            remote.close()
+        self.hang_up()
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:

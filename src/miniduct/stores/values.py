@@ -10,10 +10,12 @@ One writer at a time, under the project's lock. Whoever reads while it writes se
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import threading
 from contextlib import suppress
+from stat import S_ISREG
 from typing import IO, NamedTuple
 from zlib import crc32
 
@@ -22,6 +24,7 @@ from blake3 import blake3
 from ..errors import StoreError
 from ..model import FINGERPRINT_SIZE, Stamp
 from ..text import shown
+from . import tree
 from .local import LocalStore, reason
 
 PACK = ".pack"
@@ -40,29 +43,32 @@ _BUFFER = 1 << 16
 
 
 class _Entry(NamedTuple):
-    """Where the content of a name lies, and its fingerprint. It has a stamp once it was read, and found to be so, or was put there."""
+    """Where the content of a name lies, its fingerprint, and the bytes of the whole entry. It has a stamp once it was read, or was put there."""
 
     at: int
     size: int
     fingerprint: bytes
+    whole: int
     stamp: Stamp | None
 
 
 class ValueStore:
-    """The values below one folder (".duct/values/PIPELINE/"). All methods may be called from many threads.
+    """The values below one folder (".duct/values/PIPELINE/") of a project; keys are relative to its root. For many threads.
 
-    With `write`, until `close`, nobody else writes to the pack: what was in it is looked for once.
+    `held`: until `close`, the pack stays open once it was asked for, and is as it was found then. With `write` nobody else writes to it meanwhile.
     """
 
-    def __init__(self, folder: str, *, write: bool = False) -> None:
+    def __init__(self, folder: str, root: str = "", *, held: bool = False, write: bool = False) -> None:
         self.folder = folder
         self.path = folder + PACK
+        self._place = os.path.join(root, self.path)
+        self._held = held or write
         self._write = write
         self._files = LocalStore()
         self._lock = threading.Lock()
         self._fd = -1
         self._none = False
-        """Is there no pack, and nobody else who could make one?"""
+        """Was there no pack, and would it not count if there were one now?"""
         self._start = b""
         """How the pack begins that `_entries` are of; empty: there was none, or it was not looked for."""
         self._entries: dict[str, _Entry] = {}
@@ -84,15 +90,21 @@ class ValueStore:
         return self._files.fingerprint(key) if entry is None else entry.fingerprint
 
     def read(self, key: str) -> bytes | None:
-        """The content, where it lies in the pack, whatever it is by now. StoreError."""
+        """The content, where it lies in the pack, just as it was put there. StoreError."""
         with self._lock:
             if self._fd < 0:
                 self._open()
             try:
                 entry = self._entries.get(key[len(self.folder) :])
-                return None if entry is None else self._content(entry)
+                if entry is None:
+                    return None
+                content = self._content(entry)
+                if blake3(content).digest() != entry.fingerprint:
+                    self._found_damage()
+                    raise StoreError(f"the value in {shown(key)} is damaged", hint="the next run makes it again")
+                return content
             finally:
-                if not self._write:
+                if not self._held:
                     self._shut()
 
     def _seen(self, key: str) -> _Entry | None:
@@ -105,31 +117,39 @@ class ValueStore:
                 entry = self._entries.get(name)
                 if entry is not None and entry.stamp is None:
                     digest = blake3(self._content(entry)).digest()
-                    self._damaged = self._damaged or digest != entry.fingerprint
+                    if digest != entry.fingerprint:
+                        self._found_damage()
                     stamp = stamp_of(entry.size, digest)
                     entry = self._entries[name] = entry._replace(fingerprint=digest, stamp=stamp)
                 return entry
             finally:
-                if not self._write:
+                if not self._held:
                     self._shut()
 
     def _content(self, entry: _Entry) -> bytes:
         try:
             return os.pread(self._fd, entry.size, entry.at)
         except OSError as error:
-            raise StoreError(f"cannot read {shown(self.path)}: {reason(error)}") from None
+            raise self._refused("read", error) from None
+
+    def _found_damage(self) -> None:
+        """Let the next run look at all values, and make again what is not what it was."""
+        self._damaged = True
+        if not self._write:
+            with suppress(OSError):  # it has another stamp then
+                os.utime(self._place)
 
     def _open(self) -> None:
-        """Open the pack, which is not open, where there is one, and take in what is new in it. Who does not write shuts it again."""
+        """Open the pack, which is not open, where there is one, and take in what is new in it. Who holds none shuts it again."""
         if self._none:
             return
         try:
-            self._fd = os.open(self.path, (os.O_RDWR if self._write else os.O_RDONLY) | os.O_CLOEXEC)
+            self._fd = self._opened()
             size, start = os.fstat(self._fd).st_size, os.pread(self._fd, _START, 0)
             if start != self._start or size < self._end:
                 self._forget()
-                self._start = start
             if start.startswith(_FORMAT) and len(start) == _START:
+                self._start = start
                 self._end = max(self._end, _START)
                 if size > self._end:
                     with open(self._fd, "rb", buffering=_BUFFER, closefd=False) as file:
@@ -138,9 +158,31 @@ class ValueStore:
                 os.ftruncate(self._fd, self._end)
         except FileNotFoundError:
             self._forget()
-            self._none = self._write
+            self._none = self._held
         except OSError as error:
-            raise StoreError(f"cannot read {shown(self.path)}: {reason(error)}") from None
+            self._forget()
+            self._shut()
+            raise self._refused("read", error) from None
+
+    def _opened(self) -> int:
+        """A pack is a file of its own: what a link leads to is somebody else's, and a pipe would be waited for."""
+        flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            fd = os.open(self._place, (os.O_RDWR if self._write else os.O_RDONLY) | flags)
+        except OSError as error:
+            if not self._write or error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            fd = os.open(self._place, os.O_RDONLY | flags)  # nothing may have to be written
+            self._write = False
+        if not S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        return fd
+
+    def _refused(self, verb: str, error: OSError) -> StoreError:
+        why = {errno.ELOOP: "it is a link", errno.EISDIR: "it is a folder"}.get(error.errno or 0, reason(error))
+        hint = f"where it is not to be had, remove {self.path}: its values are made again"
+        return StoreError(f"cannot {verb} {shown(self.path)}: {why}", hint=hint)
 
     def _shut(self) -> None:
         if self._fd >= 0:
@@ -163,17 +205,18 @@ class ValueStore:
             if crc32(name, crc32(head[_SUM:])) != checksum:
                 return
             file.seek(content_size, os.SEEK_CUR)
-            self._take(os.fsdecode(name), _Entry(at, content_size, digest, None))
+            self._take(os.fsdecode(name), at, content_size, digest, None)
 
-    def _take(self, name: str, entry: _Entry) -> None:
+    def _take(self, name: str, at: int, size: int, fingerprint: bytes, stamp: Stamp | None) -> None:
         """The entry is the last one in the pack."""
-        self._end = entry.at + entry.size
+        whole = at + size - self._end
+        self._end = at + size
         before = self._entries.pop(name, None)
         if before is not None:
-            self._live -= _HEAD.size + len(name) + before.size
-        if entry.size:
-            self._entries[name] = entry
-            self._live += _HEAD.size + len(name) + entry.size
+            self._live -= before.whole
+        if size:
+            self._entries[name] = _Entry(at, size, fingerprint, whole, stamp)
+            self._live += whole
 
     # -- writing ------------------------------------------------------------------------------------------------------------------------
 
@@ -198,12 +241,16 @@ class ValueStore:
     def _append(self, name: str, content: bytes, fingerprint: bytes) -> None:
         data = _entry(name, content, fingerprint)
         try:
+            if not self._write:
+                raise OSError(errno.EACCES, os.strerror(errno.EACCES))
             if self._fd < 0:
                 os.makedirs(self.folder, exist_ok=True)
-                self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                self._fd = os.open(self._place, flags, 0o666)
                 self._none = False
             if not self._end:
-                os.pwrite(self._fd, _start(), 0)
+                self._start = _start()
+                os.pwrite(self._fd, self._start, 0)
                 self._end = _START
             done = os.pwrite(self._fd, data, self._end)
             while done < len(data):
@@ -212,35 +259,53 @@ class ValueStore:
             if self._fd >= 0:
                 with suppress(OSError):
                     os.ftruncate(self._fd, self._end)
-            raise StoreError(f"cannot write {shown(self.path)}: {reason(error)}") from None
+            raise self._refused("write", error) from None
         size = len(content)
-        self._take(name, _Entry(self._end + len(data) - size, size, fingerprint, stamp_of(size, fingerprint)))
+        self._take(name, self._end + len(data) - size, size, fingerprint, stamp_of(size, fingerprint))
 
     def saved(self) -> tuple[str, tuple[int, ...] | None, int]:
-        """The pack's path and stamp (None: it is not to be trusted), and PACKED: who finds them as they were need not look at what is in the pack.
+        """The pack's path, its stamp (None: there is none; empty: it is not to be trusted), and PACKED: while the pack has that stamp, nobody need
+        look at what is in it.
 
         A pack of which half counts no more is written anew before that, where the disk takes it.
         """
         with self._lock:
-            if self._fd >= 0 and self._end - self._live > max(MOST_WASTE, self._live):
-                with suppress(OSError, StoreError):
-                    self._write_anew()
-        stamp = None if self._damaged else self._files.stat(self.path)
-        return self.path, None if stamp is None else (*stamp,), PACKED
+            if self._write and self._fd >= 0 and self._end - self._live > max(MOST_WASTE, self._live):
+                self._write_anew()
+            try:
+                there = self._files.stat(self._place)
+            except StoreError:
+                return self.path, (), PACKED
+            if self._damaged or (self._fd >= 0 and not self._is_there(there)):
+                return self.path, (), PACKED
+        return self.path, None if there is None else (*there,), PACKED
+
+    def _is_there(self, there: Stamp | None) -> bool:
+        """Is what is at the pack's place the one that is open, and as it was written here?"""
+        mine = os.fstat(self._fd)
+        return there is not None and there.inode == mine.st_ino & tree.WORD and there.size == self._end == mine.st_size
 
     def close(self) -> None:
-        """Write no more."""
+        """Hold nothing and write no more. Values can be read as before, as they are then."""
         with self._lock:
-            self._write = self._none = False
+            self._held = self._write = self._none = False
             self._shut()
 
     def _write_anew(self) -> None:
-        part = f"{self.path}.part"
-        with open(part, "wb") as file:
-            file.write(_start())
-            file.writelines(_entry(name, self._content(each), each.fingerprint) for name, each in self._entries.items())
-        os.replace(part, self.path)
+        part = f"{self._place}.part"
+        try:
+            with suppress(FileNotFoundError):
+                os.unlink(part)  # of a killed run
+            with open(part, "xb") as file:
+                file.write(_start())
+                file.writelines(_entry(name, self._content(it), it.fingerprint) for name, it in self._entries.items())
+            os.replace(part, self._place)
+        except (OSError, StoreError):
+            with suppress(OSError):
+                os.unlink(part)
+            return
         self._shut()
+        self._open()
 
 
 def stamp_of(size: int, fingerprint: bytes) -> Stamp:

@@ -165,22 +165,24 @@ def _ask(state: str, snapshot: Snapshot) -> Sequence[int] | None:
 def _changed(snapshot: Snapshot, numbers: Sequence[int] | None) -> list[int]:
     """Which of these keys are not as in the snapshot (None: of all), in order; remote ones are never among them.
 
-    Of those that lie in the pack of values none is, or any may be: the pack alone is looked at, each time.
+    Of the values that lie in the pack none is, where that has its stamp; else all values may be: it is looked at each time.
     """
     pack = snapshot.header["pack"]
     if numbers is not None and not numbers and pack is None:
         return []
     names = snapshot.raw_names()
     columns: Sequence[Sequence[int]] = snapshot.stamp_views()
-    packed: list[int] = []
+    values: list[int] = []
     if pack is not None:
         path, stamp, mark = pack
-        packed = [at for at, ctime in enumerate(columns[2]) if ctime == mark]
-        if packed:
-            inside = set(packed)
-            numbers = [at for at in (range(len(names)) if numbers is None else numbers) if at not in inside]
-            if stamp is not None and _file(path) == tuple(stamp):
-                packed = []
+        if _file(path) == stamp:
+            apart = {at for at, ctime in enumerate(columns[2]) if ctime == mark}
+        else:  # it may have something of a key that is a file, too
+            folder = path[: path.rfind("/") + 1].encode("utf-8", "surrogateescape")
+            apart = {at for at, name in enumerate(names) if name.startswith(folder)}
+            values = list(apart)
+        if apart:
+            numbers = [at for at in (range(len(names)) if numbers is None else numbers) if at not in apart]
     if numbers is None:
         changed = differing(names, columns)
     else:
@@ -188,7 +190,7 @@ def _changed(snapshot: Snapshot, numbers: Sequence[int] | None) -> list[int]:
         changed = [numbers[at] for at in differing(few, [[column[at] for at in numbers] for column in columns])]
     if snapshot.header["remote"]:
         changed = [at for at in changed if not names[at].startswith(REMOTE)]
-    return sorted([*changed, *packed]) if packed else changed
+    return sorted([*changed, *values]) if values else changed
 
 
 def _four(stamp: Sequence[int] | None) -> FourStamp | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -151,7 +152,7 @@ def test_damaged_content_has_another_stamp_and_the_pack_is_not_trusted() -> None
     store = ValueStore(FOLDER, write=True)
     assert store.saved()[1] is not None
     assert store.stat(FOLDER + "a") != stamp
-    assert store.saved()[1] is None
+    assert store.saved()[1] == ()
 
 
 def test_it_does_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,9 +206,125 @@ def test_what_is_no_pack_is_written_anew(before: bytes) -> None:
     assert read(written(a=b"one"), "a") == [b"one"]
 
 
-def test_a_pack_that_cannot_be_read_is_an_error() -> None:
-    os.makedirs(PACK)
-    asked: list[Callable[[str], object]] = [ValueStore(FOLDER).stat, ValueStore(FOLDER).read]
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
+@pytest.mark.parametrize("write", [True, False])
+def test_what_is_no_file_of_its_own_is_refused(make: Callable[[str], None], write: bool) -> None:
+    os.makedirs(FOLDER)
+    make(PACK)
+    store = ValueStore(FOLDER, write=write)
+    asked: list[Callable[[str], object]] = [store.stat, store.read, store.hide]
     for ask in asked:
-        with pytest.raises(StoreError, match="is a directory"):
+        with pytest.raises(StoreError, match=r"cannot read .*\.pack: it is .*\n.*remove \.duct/values/demo/\.pack"):
             ask(FOLDER + "a")
+
+
+def test_what_a_link_leads_to_is_nobodys_pack() -> None:
+    os.makedirs(FOLDER)
+    with open("precious", "w", encoding="ascii") as file:
+        file.write("mine")
+    os.symlink(os.path.abspath("precious"), PACK)
+    with pytest.raises(StoreError, match="it is a link"):
+        put(ValueStore(FOLDER, write=True), a=b"one")
+    with open("precious", encoding="ascii") as file:
+        assert file.read() == "mine"
+
+
+def test_a_pack_that_may_not_be_written_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    written(a=b"one")
+    store = ValueStore(FOLDER, write=True)
+    opened = os.open
+
+    def refusing(path: str, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, flags, mode)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", refusing)
+        assert read(store, "a") == [b"one"]
+        with pytest.raises(StoreError, match=r"cannot write .*: permission denied"):
+            put(store, b=b"two")
+    assert read(ValueStore(FOLDER), "ab") == [b"one", None]
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_a_pack_that_could_not_be_read_once_is_not_taken_for_an_empty_one(
+    monkeypatch: pytest.MonkeyPatch, write: bool
+) -> None:
+    written(a=b"one")
+    store = ValueStore(FOLDER, write=write)
+
+    def failing(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pread", failing)
+        with pytest.raises(StoreError, match=r"cannot read .*: input/output error"):
+            store.read(FOLDER + "a")
+    assert read(store, "a") == [b"one"]
+    put(ValueStore(FOLDER, write=True), b=b"two")
+    assert read(ValueStore(FOLDER), "ab") == [b"one", b"two"]
+
+
+def test_a_pack_that_cannot_be_written_anew_stays_and_nothing_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(values, "MOST_WASTE", 100)
+    store = ValueStore(FOLDER, write=True)
+    for _ in range(2):
+        put(store, a=bytes(1000))
+
+    def failing(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", failing)
+        assert store.saved()[1]
+    assert os.listdir(FOLDER) == [".pack"]
+    assert read(store, "a") == [bytes(1000)]
+    with open(f"{PACK}.part", "w", encoding="ascii") as file:
+        file.write("of a killed run")
+    assert store.saved()[1]
+    assert os.listdir(FOLDER) == [".pack"]
+    put(store, b=b"two")
+    assert read(ValueStore(FOLDER), "ab") == [bytes(1000), b"two"]
+
+
+@pytest.mark.parametrize("what", ["another", "longer", "gone"])
+def test_a_pack_that_somebody_else_wrote_to_meanwhile_is_not_trusted(what: str) -> None:
+    written(a=b"one")
+    store = ValueStore(FOLDER, write=True)
+    assert read(store, "a") == [b"one"]
+    assert store.saved()[1]
+    if what == "longer":
+        with open(PACK, "ab") as file:
+            file.write(b"more")
+    else:
+        shutil.copy(PACK, "copy")
+        os.unlink(PACK)
+        if what == "another":
+            os.rename("copy", PACK)
+    assert store.saved()[1] == ()
+
+
+def test_who_finds_damage_lets_the_next_run_look() -> None:
+    written(a=b"one")
+    with open(PACK, "r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"!")
+    store = ValueStore(FOLDER, write=True)
+    reader = ValueStore(FOLDER)
+    before = os.stat(PACK)
+    with pytest.raises(StoreError, match=r"is damaged\n.*the next run makes it again"):
+        reader.read(FOLDER + "a")
+    assert os.stat(PACK).st_mtime_ns != before.st_mtime_ns
+    with pytest.raises(StoreError, match="is damaged"):
+        store.read(FOLDER + "a")
+    assert store.saved()[1] == ()
+
+
+def test_long_names_are_no_waste(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(values, "MOST_WASTE", 100)
+    store = ValueStore(FOLDER, write=True)
+    put(store, **{"\N{GRINNING FACE}" * 60 + str(number): b"x" for number in range(10)})
+    before = os.stat(PACK).st_ino
+    store.saved()
+    assert os.stat(PACK).st_ino == before
