@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from .runners.command import Rendered
     from .stores.patience import Retry
     from .stores.routed import Stores
+    from .stores.values import Saved
     from .trace.check import Checked
 
 MOST_COPIES = 20 << 30
@@ -221,6 +222,8 @@ class Workspace:
         self._as_saved = False
         """Is all as the snapshot says, so that it need not be written again?"""
         self._counted: int | None = None
+        self._pack: Saved | None = None
+        """What the snapshot has of the pack of values."""
         self._checked = checked
         self._listing: Listing | None = None
         self._read_at_ns = read_at_ns
@@ -249,6 +252,7 @@ class Workspace:
         snapshot.close()
         changed = set(self._checked.changed)
         if self.store.values is not None:
+            self._pack = header["pack"]
             changed = {key for key in changed if not self._is_same_value(old.names[key], columns, key)}
         if self.store.offline:
             for key in remote_keys(old.names) if header["remote"] else ():
@@ -581,7 +585,7 @@ class Workspace:
             "dirty": _pack(self.dirty),
             "folders": [(folder.name, folder.stamp) for folder in plan.folders],
             "remote": len(self._remote),
-            "pack": None if self.store.values is None else self.store.values.saved(),
+            "pack": None if self.store.values is None else self.store.values.saved(self._pack),
             "steps": [step.name for step in self.project.steps],
             "tags": sorted({tag for step in self.project.steps for tag in step.tags}),
             "jobs": plan.jobs,

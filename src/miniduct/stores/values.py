@@ -42,6 +42,12 @@ _NONE = bytes(FINGERPRINT_SIZE)
 _BUFFER = 1 << 16
 
 
+Saved = tuple[str, "tuple[int, ...] | None", int]
+"""The pack's path, its stamp (None: there is none; empty: it is not to be trusted), and PACKED: while the pack has that stamp, nobody need look
+at what is in it.
+"""
+
+
 class _Entry(NamedTuple):
     """Where the content of a name lies, its fingerprint, and the bytes of the whole entry. It has a stamp once it was read, or was put there."""
 
@@ -263,13 +269,14 @@ class ValueStore:
         size = len(content)
         self._take(name, self._end + len(data) - size, size, fingerprint, stamp_of(size, fingerprint))
 
-    def saved(self) -> tuple[str, tuple[int, ...] | None, int]:
-        """The pack's path, its stamp (None: there is none; empty: it is not to be trusted), and PACKED: while the pack has that stamp, nobody need
-        look at what is in it.
+    def saved(self, before: Saved | None) -> Saved:
+        """What tells later whether anything in the pack may have changed; a pack that was not looked at is as it was `before`.
 
-        A pack of which half counts no more is written anew before that, where the disk takes it.
+        A pack of which half counts no more is written anew first, where the disk takes it.
         """
         with self._lock:
+            if self._fd < 0 and not self._none:
+                return before or (self.path, (), PACKED)
             if self._write and self._fd >= 0 and self._end - self._live > max(MOST_WASTE, self._live):
                 self._write_anew()
             try:

@@ -150,9 +150,9 @@ def test_damaged_content_has_another_stamp_and_the_pack_is_not_trusted() -> None
         file.seek(-1, os.SEEK_END)
         file.write(b"!")
     store = ValueStore(FOLDER, write=True)
-    assert store.saved()[1] is not None
+    assert store.saved(None)[1] is not None
     assert store.stat(FOLDER + "a") != stamp
-    assert store.saved()[1] == ()
+    assert store.saved(None)[1] == ()
 
 
 def test_it_does_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +163,7 @@ def test_it_does_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
         put(store, a=bytes([number]) * 1000, b=b"b", c=b"c")
         store.hide(FOLDER + "c")
         stamp = store.stat(FOLDER + "a")
-        path, there, mark = store.saved()
+        path, there, mark = store.saved(None)
         store.close()
         assert read(reader, "abc") == [bytes([number]) * 1000, b"b", None]
         assert ValueStore(FOLDER).stat(FOLDER + "a") == stamp
@@ -277,12 +277,12 @@ def test_a_pack_that_cannot_be_written_anew_stays_and_nothing_beside_it(monkeypa
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "replace", failing)
-        assert store.saved()[1]
+        assert store.saved(None)[1]
     assert os.listdir(FOLDER) == [".pack"]
     assert read(store, "a") == [bytes(1000)]
     with open(f"{PACK}.part", "w", encoding="ascii") as file:
         file.write("of a killed run")
-    assert store.saved()[1]
+    assert store.saved(None)[1]
     assert os.listdir(FOLDER) == [".pack"]
     put(store, b=b"two")
     assert read(ValueStore(FOLDER), "ab") == [bytes(1000), b"two"]
@@ -293,7 +293,7 @@ def test_a_pack_that_somebody_else_wrote_to_meanwhile_is_not_trusted(what: str) 
     written(a=b"one")
     store = ValueStore(FOLDER, write=True)
     assert read(store, "a") == [b"one"]
-    assert store.saved()[1]
+    assert store.saved(None)[1]
     if what == "longer":
         with open(PACK, "ab") as file:
             file.write(b"more")
@@ -302,7 +302,7 @@ def test_a_pack_that_somebody_else_wrote_to_meanwhile_is_not_trusted(what: str) 
         os.unlink(PACK)
         if what == "another":
             os.rename("copy", PACK)
-    assert store.saved()[1] == ()
+    assert store.saved(None)[1] == ()
 
 
 def test_who_finds_damage_lets_the_next_run_look() -> None:
@@ -318,7 +318,7 @@ def test_who_finds_damage_lets_the_next_run_look() -> None:
     assert os.stat(PACK).st_mtime_ns != before.st_mtime_ns
     with pytest.raises(StoreError, match="is damaged"):
         store.read(FOLDER + "a")
-    assert store.saved()[1] == ()
+    assert store.saved(None)[1] == ()
 
 
 def test_long_names_are_no_waste(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,5 +326,15 @@ def test_long_names_are_no_waste(monkeypatch: pytest.MonkeyPatch) -> None:
     store = ValueStore(FOLDER, write=True)
     put(store, **{"\N{GRINNING FACE}" * 60 + str(number): b"x" for number in range(10)})
     before = os.stat(PACK).st_ino
-    store.saved()
+    store.saved(None)
     assert os.stat(PACK).st_ino == before
+
+
+def test_a_pack_that_was_not_looked_at_is_saved_as_it_was() -> None:
+    written(a=b"one")
+    before = (PACK, (1, 2, 3, 4), PACKED)
+    store = ValueStore(FOLDER, write=True)
+    assert store.saved(before) == before
+    assert store.saved(None)[1] == ()
+    assert read(store, "a") == [b"one"]
+    assert store.saved(before)[1] not in ((), None, before[1])
