@@ -6,13 +6,12 @@ Ductfile of the same words are judged alike.
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 import sys
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .. import build as engine
@@ -25,13 +24,14 @@ from ..text import escaped
 from ..workspace import Where, open_workspace
 from . import identity, values
 from .checking import Checker
+from .collecting import Uncollected
 from .results import FAILED, NOT_RUN, PipelineError, Results, StepResult
 from .steps import BaseStep, own, place_of_call
 from .telling import Teller
 from .translating import Translation, mistake
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ..events import Event, Reporter
     from ..workspace import Workspace
@@ -200,9 +200,9 @@ class PipelineBuilder:
                 _leave()
                 os.makedirs(where.root, exist_ok=True)
                 began = time.monotonic()
-                with _uncollected() as collect, open_workspace(where, write=True, tell=teller.tell, mend=True) as space:
+                with Uncollected() as planning, open_workspace(where, write=True, tell=teller.tell, mend=True) as space:
                     told = self.notifier(teller, where.state)
-                    builder = engine.Builder(space, options, told, began, lambda *_: collect(), alone=False)
+                    builder = engine.Builder(space, options, told, began, lambda *_: planning.over(), alone=False)
                     code = builder.build()
                     results = self._results(space, teller, builder)
             finally:
@@ -354,22 +354,6 @@ def _location(place: Location, root: str, places: dict[Location, Location]) -> L
         inside = place.file.startswith(root + os.sep)
         found = places[place] = Location(os.path.relpath(place.file, root) if inside else place.file, place.line)
     return found
-
-
-@contextmanager
-def _uncollected() -> Iterator[Callable[[], None]]:
-    """Without the garbage collector, until the function given is called: opening makes many objects and no circles, and is a third faster so."""
-    collecting = gc.isenabled()
-
-    def collect() -> None:
-        if collecting:
-            gc.enable()
-
-    gc.disable()
-    try:
-        yield collect
-    finally:
-        collect()
 
 
 def _in_notebook() -> bool:
