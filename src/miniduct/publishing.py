@@ -434,6 +434,8 @@ class Publisher:
         except StoreError:
             if by_content:
                 self._take_back(judged)
+            if value is not None:
+                self._contents.forget(about.targets)
             raise
         stamps = self._learn(about, made, found if by_content else None, hashed_at_ns)
         if not by_content:
@@ -461,7 +463,7 @@ class Publisher:
         return True
 
     def _take_out(self, judged: Judged, value: Made) -> None:
-        """The run of a value that was put into the pack could not be recorded: it must not be taken for the one that was there before."""
+        """The run of a value that may be in the pack could not be recorded: it must not be taken for the one that was there before."""
         assert self._store.values is not None
         with suppress(DuctError):  # the disk is full
             self._store.values.hide(value.key)
