@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..events import Event
 
 FIRST = 0.3
-"""Seconds that a job must have run before the region appears."""
+"""Seconds that a job must have run before the region appears; or the build, where the ends of jobs are not told."""
 EVERY = 0.1
 """Seconds between two drawings at least."""
 FEW = 50
@@ -158,13 +158,17 @@ class LiveReporter:
         self._begun = clock()
         self._drawn = float("-inf")
         self._open = False
+        self._quiet_since: float | None = None
+        """When a build began whose jobs have no lines."""
         self._console: Console | None = None
 
     def tell(self, event: Event) -> None:
         """Say it above the region; the region follows at the next tick."""
         if isinstance(event, ev.BuildStarted):
             self._plain.lines = "end" if event.affected <= FEW or self._verbose else "never"
+            self._quiet_since = self._clock() if self._plain.lines == "never" else None
         elif isinstance(event, ev.BuildEnded):
+            self._quiet_since = None
             self._shut()
         self._plain.tell(event)
         if isinstance(event, ev.JobEnded) and self._open:
@@ -186,7 +190,7 @@ class LiveReporter:
         self._plain.close()
 
     def _wanted(self, now: float) -> bool:
-        if self._open:
+        if self._open or (self._quiet_since is not None and now - self._quiet_since >= FIRST):
             return True
         begun = [running.since for running in self._plain.running.values()]
         begun += [since for _, since in self._plain.fetching.values()]

@@ -157,6 +157,18 @@ def test_of_many_jobs_only_failures_stay() -> None:
     assert view.seen()[0] == 'duct: step "b" failed with exit code 2'
 
 
+def test_many_quick_jobs_are_seen_to_go_on() -> None:
+    view = View()
+    view.tell(begun(1000))
+    for number in range(4):
+        view.tell(started(job(f"a{number}")))
+        lines = view.after(0.1)
+        view.tell(done(job(f"a{number}")))
+    assert "3/1000 jobs" in lines[-1].replace(",", "")
+    view.tell(over(ran=1000))
+    assert view.seen() == ["duct: 1,000 jobs ran (1.2 s)"]
+
+
 def test_no_line_is_wider_than_the_terminal() -> None:
     view = View(columns=30)
     view.tell(begun(3), started(job("step" * 20, day="x" * 100), expected=4000.0))
