@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from miniduct import PipelineBuilder, PythonStep
+from miniduct.pipeline import values
 from support_watch import Watching
 
 if TYPE_CHECKING:
@@ -319,3 +320,31 @@ def test_a_watch_sees_what_becomes_of_values(box: Sandbox, damage: bool) -> None
     finally:
         watch.end()
     assert "nothing to do" in box.duct("-f", "p.py").err
+
+
+def test_what_lies_in_the_stage_is_not_taken_for_the_value() -> None:
+    """A call that was given up may have written there before the next attempt."""
+
+    def leave() -> None:
+        os.makedirs(stage, exist_ok=True)
+        values.write(f"{stage}/last", "of a call that was given up", to_file=True)
+
+    stage = f".duct/pipelines/demo/stage/{FOLDER}"
+    first, last = PythonStep(leave), PythonStep(lambda _: sys.exit(), name="last")
+    first >> last
+    results = pipeline(first, last).execute(raise_on_error=False)
+    assert results["last"].status == "failed"
+    assert "without returning a value" in (results["last"].error or "")
+
+
+def test_asking_writes_nothing_whatever_became_of_the_pack(box: Sandbox) -> None:
+    run(box)
+    pack = f"{box.root}/{FOLDER}/.pack"
+    with open(pack, "r+b") as file:
+        file.seek(-10, os.SEEK_END)
+        file.write(b"damage")
+    before = os.stat(pack)
+    for words in (("-n",), ("status",), ("why", "total")):
+        assert box.duct("-f", "p.py", *words).code == 0
+    now = os.stat(pack)
+    assert (now.st_mtime_ns, now.st_ctime_ns) == (before.st_mtime_ns, before.st_ctime_ns)

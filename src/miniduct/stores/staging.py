@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 from blake3 import blake3
 
 from ..errors import StoreError
-from ..keys import VALUES, base_name, glob_folder, glob_head, is_remote
+from ..keys import base_name, glob_folder, glob_head, is_remote
 from ..model import FINGERPRINT_SIZE, Stamp
 from ..text import shown
 from .local import LocalStore, reason, refused
@@ -208,8 +208,7 @@ class Staging:
         folder = key[: key.rfind("/", 0, -1) + 1]
         if folder not in self._made and not is_remote(key):
             self._make(folder)
-        # A value is written anew, and an unlink of nothing costs ten times a look.
-        if not key.startswith(VALUES) and os.path.lexists(at.rstrip("/")):
+        if os.path.lexists(at.rstrip("/")):  # an unlink of nothing costs ten times a look
             self._remove_any(at)
         if keep and os.path.exists(key):
             copy = self._beside(at, self._unique())

@@ -1,5 +1,5 @@
 """What the Python steps of one pipeline returned. Small values lie in one file together, the pack; a large one, and what a worker process made, is a
-file of its own. To make a small file takes the system longer than all else that is done for a step.
+file of its own. To make a small file takes the system about as long as all else that is done for a step.
 
 The pack begins with its format and a number of its own, and is appended to, entry by entry: a checksum of all that follows but the content, the
 lengths of name and content, the content's fingerprint, then name and content. Of the entries of a name the last one counts; one without content says
@@ -106,7 +106,9 @@ class ValueStore:
                     return None
                 content = self._content(entry)
                 if blake3(content).digest() != entry.fingerprint:
-                    self._found_damage()
+                    self._damaged = True
+                    if not self._held:
+                        self._touch()
                     raise StoreError(f"the value in {shown(key)} is damaged", hint="the next run makes it again")
                 return content
             finally:
@@ -123,8 +125,7 @@ class ValueStore:
                 entry = self._entries.get(name)
                 if entry is not None and entry.stamp is None:
                     digest = blake3(self._content(entry)).digest()
-                    if digest != entry.fingerprint:
-                        self._found_damage()
+                    self._damaged = self._damaged or digest != entry.fingerprint
                     stamp = stamp_of(entry.size, digest)
                     entry = self._entries[name] = entry._replace(fingerprint=digest, stamp=stamp)
                 return entry
@@ -138,12 +139,10 @@ class ValueStore:
         except OSError as error:
             raise self._refused("read", error) from None
 
-    def _found_damage(self) -> None:
-        """Let the next run look at all values, and make again what is not what it was."""
-        self._damaged = True
-        if not self._write:
-            with suppress(OSError):  # it has another stamp then
-                os.utime(self._place)
+    def _touch(self) -> None:
+        """Give the pack another stamp, so that the next run looks at all values, and makes again what is not what it was."""
+        with suppress(OSError):
+            os.utime(self._place)
 
     def _open(self) -> None:
         """Open the pack, which is not open, where there is one, and take in what is new in it. Who holds none shuts it again."""
