@@ -236,9 +236,10 @@ def test_an_older_pack_gives_back_no_former_value(box: Sandbox) -> None:
 KILLED = """
 import os, sys
 from miniduct import PipelineBuilder, PythonStep
+from miniduct.errors import StoreError
 from miniduct.publishing import Publisher
 from miniduct.trace.database import Traces
-from miniduct.errors import StoreError
+from miniduct.workspace import Workspace
 
 def killing(*given):
     os._exit(9)
@@ -250,7 +251,7 @@ size, way = int(sys.argv[1]), sys.argv[2]
 if way == "killed":
     Publisher._make_way = killing
 if way == "full":
-    Traces.record = failing
+    Traces.record = Traces.fail = Workspace.save = failing
 many = [PythonStep(lambda: "x" * size, name=f"many{at}") for at in range(300)]
 total = PythonStep(lambda *texts: sum(map(len, texts)), name="total")
 many >> total
