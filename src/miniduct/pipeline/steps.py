@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, KeysView, Mapping, Sequence, ValuesView
+from operator import is_
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, overload
 
 from ..errors import UsageError
@@ -109,14 +110,9 @@ class BaseStep:
         given = (
             inputs, targets, after, foreach, where, params, env, secrets, cwd, timeout, retries, backoff, retry_on, pool, cpus, check, max_age, tags,
             description,
-        )  # as `_DEFAULTS` has them: `locals()` and a look-up of each were a third of what it costs to make a step
+        )  # as `_DEFAULTS` has them: a step costs what it says, not what it could say
         # fmt: on
-        said = {}
-        for (setting, default), value in zip(_DEFAULTS.items(), given):
-            if value is not default and value is not None:
-                value = _plain(setting, value)
-                if value or not isinstance(value, (list, dict)):
-                    said[setting] = value
+        said = {} if all(map(is_, given, _DEFAULTS.values())) else _said(given)
         self.__own = Own(type(self).__name__ if name is None else name, said, cache, place_of_call(self))
 
     @property
@@ -182,6 +178,17 @@ def own(step: BaseStep) -> Own:
             )
         raise TypeError(f"{name}.__init__ must call super().__init__()")
     return held
+
+
+def _said(given: Sequence[Any]) -> dict[str, Any]:
+    """The settings that say something, of all of them in the order of `_DEFAULTS`."""
+    said = {}
+    for (setting, default), value in zip(_DEFAULTS.items(), given):
+        if value is not default and value is not None:
+            value = _plain(setting, value)
+            if value or not isinstance(value, (list, dict)):
+                said[setting] = value
+    return said
 
 
 def _plain(setting: str, value: Any) -> Any:

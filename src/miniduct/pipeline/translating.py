@@ -89,7 +89,7 @@ class Translation:
             "run_location": said.place,
             "inputs": tuple(inputs),
             "targets": (Slot(self._value_key(name), None, said.place),) if said.makes_value else said.targets,
-            "after": tuple(dict.fromkeys(after)),
+            "after": tuple(dict.fromkeys(after)) if after else (),
         }
         if isinstance(step, (CopyStep, ShellStep)):
             return _without_function(step, said, mine)
