@@ -2,7 +2,7 @@
 unlock by hand.
 
 The file's text says who holds it; it is emptied when the lock is given back, so that text in a file that nobody holds
-tells of a killed build. Whether the lock is held is never read from the text.
+tells of a killed build, until somebody has mended what that left. Whether the lock is held is never read from the text.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Lock:
     def __init__(self, path: str) -> None:
         self._path = path
         self._fd = -1
+        self._to_mend = False
 
     def __enter__(self) -> Lock:
         return self
@@ -40,7 +41,8 @@ class Lock:
         self.release()
 
     def acquire(self, wait: bool, on_wait: Callable[[str], None]) -> bool:
-        """Take the lock; True if the one who had it last did not give it back (it was killed).
+        """Take the lock; True if the one who had it last did not give it back (it was killed). Who takes it next is told so,
+        too, unless `mended` is called before the lock is given back.
 
         Held by another: `on_wait` is told by whom, once, and this waits; with `wait` false, BuildRunning. StoreError
         where there can be no lock.
@@ -67,11 +69,17 @@ class Lock:
             if refusals == TRIES:
                 on_wait(self._text() or "another build")
             time.sleep(PAUSE)
+        self._to_mend = True  # a signal may come at any time
         self._fd = fd
         _held.add(fd)
         crashed = os.fstat(fd).st_size > 0
         self._write(_myself())
+        self._to_mend = crashed
         return crashed
+
+    def mended(self) -> None:
+        """What the killed one left is mended."""
+        self._to_mend = False
 
     def _open(self) -> int:
         try:
@@ -103,9 +111,10 @@ class Lock:
         return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
 
     def _write(self, text: str) -> None:
+        data = text.encode("utf-8", "surrogateescape")
         try:
-            os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, text.encode("utf-8", "surrogateescape"), 0)
+            os.pwrite(self._fd, data, 0)  # first, for a kill between the two leaves a text
+            os.ftruncate(self._fd, len(data))
         except OSError:  # a full disk: the lock holds all the same
             pass
 
@@ -135,7 +144,8 @@ class Lock:
     def release(self) -> None:
         """Give the lock back. Not held: nothing."""
         if self._fd in _held:
-            self._write("")
+            if not self._to_mend:
+                self._write("")
             # Told, not just closed: a process that was forked off meanwhile has this file open, too.
             fcntl.flock(self._fd, fcntl.LOCK_UN)
             _held.discard(self._fd)

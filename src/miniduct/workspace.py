@@ -728,6 +728,7 @@ def open_workspace(
             traces.recover(staging.recover)
             _tell_notes(traces, tell)
             _remove_former_members(traces, staging)
+            lock.mended()
             for key, copy in staging.kept:
                 tell(ev.Kept(key, copy))
             # Not what was found before a lock was waited for, or before what a kill left was mended.

@@ -229,6 +229,25 @@ def test_what_a_killed_build_left_among_the_logs_is_removed(box: Sandbox) -> Non
     assert box.exists(".duct/logs/.slot-7"), "the folder is listed after a kill only"
 
 
+def test_kill_is_remembered_until_what_it_left_is_mended(box: Sandbox) -> None:
+    box.ductfile(WAITS)
+    process = box.start("build")
+    wait_for(lambda: box.started("slow"), "the start of slow")
+    box.kill_everything()
+    box.finish(process)
+    database = os.path.join(box.root, ".duct/trace.db")
+    os.rename(database, database + ".aside")
+    os.mkdir(database)
+    box.expect(1, "build")
+    assert box.read(".duct/lock") != "", "the next build must mend it"
+    os.rmdir(database)
+    os.rename(database + ".aside", database)
+    box.open_gate()
+    box.build()
+    assert box.read("slow.txt") == "whole\n"
+    assert box.read(".duct/lock") == ""
+
+
 def test_second_build_waits_says_for_whom_and_finds_nothing_to_do(box: Sandbox) -> None:
     box.ductfile(WAITS)
     first = box.start("build")

@@ -94,8 +94,21 @@ def test_lock_of_a_killed_holder_is_free_and_tells_of_it(path: str, holder: Hold
     assert Lock(path).holder() is None
     with Lock(path) as lock:
         assert lock.acquire(wait=False, on_wait=refuse) is True
+        lock.mended()
     with Lock(path) as lock:
         assert lock.acquire(wait=False, on_wait=refuse) is False
+
+
+def test_what_a_killed_holder_left_is_told_until_it_is_mended(path: str, holder: Holder) -> None:
+    holder.end(signal.SIGKILL)
+    for mending in ("is interrupted", "fails"):
+        with Lock(path) as lock:
+            assert lock.acquire(wait=False, on_wait=refuse) is True, mending
+        assert Lock(path).holder() is None
+    with Lock(path) as lock:
+        assert lock.acquire(wait=False, on_wait=refuse) is True
+        lock.mended()
+    assert os.path.getsize(path) == 0
 
 
 def test_look_at_the_holder_makes_no_file(path: str) -> None:
