@@ -12,6 +12,21 @@ if TYPE_CHECKING:
     from support import Sandbox
 
 SLOW = {"rich", "requests", "google", "watchdog", "argparse", "json", "sqlite3", "shtab", "tomli", "asyncio", "blake3"}
+UNNEEDED = {
+    "dataclasses",
+    "inspect",
+    "ast",
+    "subprocess",
+    "shutil",
+    "textwrap",
+    "rich",
+    "requests",
+    "google",
+    "shtab",
+    "asyncio",
+    "logging",
+}
+"""What a build of files is done without: together they cost more than the build of a few."""
 PROGRAM = """
 import sys
 before = set(sys.modules)
@@ -57,3 +72,19 @@ def test_nothing_to_do_imports_nothing_slow(box: Sandbox, args: tuple[str, ...])
     )
     box.build()
     assert imported(box, *args) & SLOW == set()
+
+
+@pytest.mark.parametrize("args", [("build",), ("status",), ("why", "b.txt"), ("-n",)])
+def test_a_build_imports_only_what_it_needs(box: Sandbox, args: tuple[str, ...]) -> None:
+    box.files({"a.txt": "1"})
+    box.ductfile(
+        """
+        [step.b]
+        inputs = "a.txt"
+        targets = "b.txt"
+        run = ["cp", "{input}", "{target}"]
+        """
+    )
+    box.build()
+    box.files({"a.txt": "2"})
+    assert imported(box, *args) & UNNEEDED == set()

@@ -37,6 +37,7 @@ LAYERS = [
     ("template",),
     ("model",),
     ("errors", "keys", "text"),
+    ("tuples",),
 ]
 
 PURE = {

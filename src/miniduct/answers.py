@@ -6,8 +6,9 @@ seconds since the epoch, durations are seconds. Nothing here grows with the numb
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from .tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +25,7 @@ FAILED = "failed"
 nothing was changed since that would make it up to date."""
 
 
-@dataclass(frozen=True)
-class JobStatus:
+class JobStatus(NamedTuple):
     """One job that is not up to date. `failure` is set where its last run failed."""
 
     job: JobName
@@ -34,8 +34,7 @@ class JobStatus:
     failure: Failure | None = None
 
 
-@dataclass(frozen=True)
-class StatusReport:
+class StatusReport(NamedTuple):
     """Of `total` jobs asked for, those that are not up to date (in plan order), and what is left over.
 
     `orphans` are existing targets that no job makes any more. `notes` are what the user should know besides, one text each: a wildcard that
@@ -48,8 +47,7 @@ class StatusReport:
     notes: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
-class LastRun:
+class LastRun(NamedTuple):
     """The last good run of a job, and why it ran."""
 
     run: int
@@ -61,8 +59,7 @@ class LastRun:
     """None: the job said nothing."""
 
 
-@dataclass(frozen=True)
-class Cause:
+class Cause(NamedTuple):
     """One link of the chain to the root cause: a job, and why it is stale or why it ran."""
 
     job: JobName
@@ -70,8 +67,7 @@ class Cause:
     failure: Failure | None = None
 
 
-@dataclass(frozen=True)
-class LogRow:
+class LogRow(NamedTuple):
     """The log of a job's last run, good, failed or interrupted; None where it said nothing, and not `ran` where there was no run."""
 
     job: JobName
@@ -79,8 +75,7 @@ class LogRow:
     ran: bool = True
 
 
-@dataclass(frozen=True)
-class Why:
+class Why(NamedTuple):
     """Why a job is stale, or why it last ran.
 
     `chain` leads from the nearest maker of a changed input to the root cause: for a job that is stale through what is stale now, for a job that is
@@ -94,12 +89,11 @@ class Why:
     last: LastRun | None = None
     failure: Failure | None = None
     command: str = ""
-    inputs: Sequence[str] = field(default=())
-    targets: Sequence[str] = field(default=())
+    inputs: Sequence[str] = ()
+    targets: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
-class Removal:
+class Removal(NamedTuple):
     """One file or folder that `clean` would remove. `refused` says why it must not be: edited since, not made by duct.
 
     `job` is the job that makes it, None for an orphan. `size` is in bytes.
@@ -111,8 +105,7 @@ class Removal:
     refused: str | None = None
 
 
-@dataclass(frozen=True)
-class StepRow:
+class StepRow(NamedTuple):
     """One step: the number of its jobs, and how its entry in the Ductfile describes it. `targets` are its patterns."""
 
     step: str
@@ -124,16 +117,14 @@ class StepRow:
     """A name for its inputs: it has no jobs of its own."""
 
 
-@dataclass(frozen=True)
-class JobRow:
+class JobRow(NamedTuple):
     """One job and what it makes."""
 
     job: JobName
     targets: Sequence[str]
 
 
-@dataclass(frozen=True)
-class KeyRow:
+class KeyRow(NamedTuple):
     """One key: a target with its `job`, or a source (None). `readers` is the number of jobs that read it."""
 
     key: str
@@ -145,19 +136,17 @@ ListRow = StepRow | JobRow | KeyRow
 """`list` answers "steps" with StepRow, "jobs" with JobRow, "keys" (targets) and "sources" with KeyRow. Any iterable of them will do."""
 
 
-@dataclass(frozen=True)
-class GraphNode:
-    """A step, a job or a pattern of sources. `id` is unique; `count` is the number of jobs or files it stands for."""
+class GraphNode(NamedTuple):
+    """A step, a job or a pattern of sources. `id` is unique; It `stands_for` so many jobs or files."""
 
     id: str
     label: str
     kind: str
     """ "step", "group", "job" or "source"."""
-    count: int = 1
+    stands_for: int = 1
 
 
-@dataclass(frozen=True)
-class GraphEdge:
+class GraphEdge(NamedTuple):
     """`end` reads what `start` makes; `order` marks an edge that is there for the order only (`after`)."""
 
     start: str

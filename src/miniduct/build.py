@@ -19,7 +19,6 @@ import heapq
 import os
 import time
 from collections import deque
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +35,7 @@ from .stores.refusals import Changed
 from .survey import plan_ahead, survey, total
 from .text import count as count_of
 from .trace.fingerprints import TICK_NS
+from .tuples import NamedTuple
 from .workspace import Workspace, open_workspace, retried
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ ROUNDS = 100
 """A build whose dynamic targets still change after so many expansions does not converge."""
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """How to build. `jobs` is the number of slots, 0 for the cores; `targets` are as the user wrote them; `grace` is in seconds."""
 
     targets: tuple[str, ...] = ()
@@ -78,17 +77,11 @@ class Options:
     grace: float = 5.0
 
 
-@dataclass
 class Totals:
-    """How the jobs of a build ended."""
+    """How the jobs of a build ended. `waiting`: not reached any more, for the build stopped at a failure."""
 
-    ran: int = 0
-    failed: int = 0
-    skipped: int = 0
-    up_to_date: int = 0
-    interrupted: int = 0
-    waiting: int = 0
-    """Not reached any more: the build stopped at a failure."""
+    def __init__(self) -> None:
+        self.ran = self.failed = self.skipped = self.up_to_date = self.interrupted = self.waiting = 0
 
     @property
     def exit_code(self) -> int:
@@ -224,6 +217,7 @@ class Builder:
             runner = _runner(space, self._slots, self._options.grace)
             if self._alone:
                 gc.freeze()  # the plan is not looked through again and again while jobs run
+                gc.enable()
             try:
                 with Interrupts(runner.wake) as interrupts:
                     self._listen(interrupts, space.plan)
@@ -662,7 +656,7 @@ class Loop:
                 self._interrupted(attempt, done)
             return
         if len(attempts) > 1:
-            done = replace(done, seconds=done.seconds / len(attempts))
+            done = done._replace(seconds=done.seconds / len(attempts))
         failure = failure_of(done, attempts[0])
         whole = attempts if failure is None else self._made_whole(attempts)
         if attempts[0].witness is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
@@ -22,6 +22,7 @@ from .runners.call import CallTemplate, grouped
 from .runners.command import compile_command, shown_word
 from .runners.copying import CopyTemplate
 from .shell import stands_alone
+from .tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -15,8 +15,9 @@ quoted, then indented facts, last the next move; lower case, no period, no blame
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from .tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,8 +59,7 @@ class UsageError(DuctError):
     exit_code = EXIT_USAGE
 
 
-@dataclass(frozen=True)
-class Mistake:
+class Mistake(NamedTuple):
     """One mistake in a Ductfile: the place, the fact, the suggestion.
 
     `source` is the text of the line, `column` counts from 1, `width` is the number of characters to underline (0: no excerpt).
@@ -71,7 +71,7 @@ class Mistake:
     column: int = 1
     width: int = 0
     source: str = ""
-    facts: tuple[str, ...] = field(default=())
+    facts: tuple[str, ...] = ()
     hint: str | None = None
 
     def __str__(self) -> str:

@@ -1,13 +1,13 @@
 """What happened in a build, as values, and the protocol of those who tell it.
 
-Events hold data, never wording: reporters choose the words, `--json` writes the fields as they are. Times are seconds. None is changed by whoever is
-told it; those that come with each job are not frozen, for that costs more than all else about them.
+Events hold data, never wording: reporters choose the words, `--json` writes the fields as they are. Times are seconds.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+from .tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from .rebuilder import Reason
 
 
-@dataclass
-class JobName:
+class JobName(NamedTuple):
     """How a job is called: its step, the values of its wildcards, and its first target (None for a step without)."""
 
     step: str
@@ -29,8 +28,7 @@ class JobName:
         return f"{self.step}[{','.join(f'{k}={v}' for k, v in self.values.items())}]"
 
 
-@dataclass(frozen=True)
-class BuildStarted:
+class BuildStarted(NamedTuple):
     """Planning is done: `jobs` are selected, at most `affected` of them will run."""
 
     run: int
@@ -40,8 +38,7 @@ class BuildStarted:
     slots: int
 
 
-@dataclass
-class JobStarted:
+class JobStarted(NamedTuple):
     """One attempt of a job has started; `expected` is how long it took the last time, if that is known.
 
     `live` is the file that the attempt's output goes to while it runs; None where it may be shown only when it has ended (there are secrets to
@@ -58,8 +55,7 @@ class JobStarted:
     live: str | None = None
 
 
-@dataclass
-class JobEnded:
+class JobEnded(NamedTuple):
     """A job is over: `status` is "done", "failed" or "interrupted".
 
     `changed` tells whether any target differs from the last good run (False: its readers may be spared). `error` is set for a failure.
@@ -75,31 +71,28 @@ class JobEnded:
     output: int
     exit_code: int | None = None
     error: str | None = None
-    facts: Sequence[str] = field(default=())
-    targets: Sequence[str] = field(default=())
+    facts: Sequence[str] = ()
+    targets: Sequence[str] = ()
     repeat: str = ""
     """What a user types in the root to do what a failed command did."""
     told_by: JobName | None = None
     """Set where the job failed with its batch: the failed job of the batch that tells for all."""
 
 
-@dataclass(frozen=True)
-class JobUpToDate:
+class JobUpToDate(NamedTuple):
     """A job that might have been affected was judged up to date: nothing ran."""
 
     job: JobName
 
 
-@dataclass(frozen=True)
-class JobSkipped:
+class JobSkipped(NamedTuple):
     """A job was not run because the job `because` failed or was not run itself."""
 
     job: JobName
     because: JobName
 
 
-@dataclass(frozen=True)
-class JobPlanned:
+class JobPlanned(NamedTuple):
     """Dry run: `answer` is "will", "may" or "no"."""
 
     job: JobName
@@ -108,8 +101,7 @@ class JobPlanned:
     command: str
 
 
-@dataclass(frozen=True)
-class JobRetried:
+class JobRetried(NamedTuple):
     """An attempt failed and another one follows after `delay` seconds."""
 
     job: JobName
@@ -118,47 +110,41 @@ class JobRetried:
     error: str
 
 
-@dataclass(frozen=True)
-class Kept:
+class Kept(NamedTuple):
     """The user's copy of a target was put aside before the target was made anew."""
 
     key: str
     path: str
 
 
-@dataclass(frozen=True)
-class Warned:
+class Warned(NamedTuple):
     """Something the user should know; nothing stops because of it."""
 
     text: str
-    facts: Sequence[str] = field(default=())
+    facts: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
-class FetchStarted:
+class FetchStarted(NamedTuple):
     """A remote input is being fetched, for the jobs that read it; `size` is in bytes."""
 
     key: str
     size: int
 
 
-@dataclass(frozen=True)
-class FetchEnded:
+class FetchEnded(NamedTuple):
     """A remote input is here; or, not `good`, it could not be had (its jobs tell why)."""
 
     key: str
     good: bool
 
 
-@dataclass(frozen=True)
-class Waiting:
+class Waiting(NamedTuple):
     """Another build holds the project; this one waits for it."""
 
     holder: str
 
 
-@dataclass(frozen=True)
-class BuildEnded:
+class BuildEnded(NamedTuple):
     """The sum: jobs by how they ended. `orphans` are the targets that no job makes any more, `moved` the keys that changed meanwhile, after they
     were looked at: what was built from them is stale again.
     """
@@ -169,8 +155,8 @@ class BuildEnded:
     up_to_date: int
     interrupted: int
     seconds: float
-    orphans: Sequence[str] = field(default=())
-    moved: Sequence[str] = field(default=())
+    orphans: Sequence[str] = ()
+    moved: Sequence[str] = ()
     dry_run: bool = False
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
@@ -34,31 +33,43 @@ PLANNED = "duct-fingerprint"
 """The mark of a remote target that says what it was made of."""
 
 
-@dataclass
 class Judged:
-    """A verdict, with what it was based on: the trace of the last good run, and what the inputs and targets hold now."""
+    """A verdict, with what it was based on: the trace of the last good run, and what the inputs and targets hold now.
 
-    job: int
-    about: Job
-    declared: Targets
-    reasons: tuple[Reason, ...]
-    past: Trace | None
-    inputs: list[int]
-    packed: bytes
-    """The inputs' fingerprints, 32 bytes each."""
-    missing: list[int]
-    """Inputs that are not there."""
-    check: Check
-    standing: dict[str, bytes] = field(default_factory=dict)
-    """The targets that are there now, with their fingerprints."""
-    command: bytes = b""
-    """What identifies the command, once it is known."""
-    since: int = 0
-    """How much had been seen to move when the inputs were fingerprinted (`Contents.seen_to_move`)."""
-    adopted: bool = False
-    """Is it up to date by the marks of its remote targets, though no trace here says so?"""
-    through: dict[str, str] = field(default_factory=dict)
-    """Direct targets that the command writes through a symbolic link, and where it leads."""
+    `packed` are the inputs' fingerprints, 32 bytes each, `missing` the inputs that are not there, `standing` the targets that are, with their
+    fingerprints. `since` is how much had been seen to move when the inputs were fingerprinted (`Contents.seen_to_move`).
+    """
+
+    def __init__(
+        self,
+        about: Job,
+        declared: Targets,
+        reasons: tuple[Reason, ...],
+        past: Trace | None,
+        inputs: list[int],
+        packed: bytes,
+        missing: list[int],
+        check: Check,
+        standing: dict[str, bytes],
+        since: int,
+    ) -> None:
+        self.job = about.number
+        self.about = about
+        self.declared = declared
+        self.reasons = reasons
+        self.past = past
+        self.inputs = inputs
+        self.packed = packed
+        self.missing = missing
+        self.check = check
+        self.standing = standing
+        self.since = since
+        self.command = b""
+        """What identifies the command, once it is known."""
+        self.adopted = False
+        """Is it up to date by the marks of its remote targets, though no trace here says so?"""
+        self.through: dict[str, str] = {}
+        """Direct targets that the command writes through a symbolic link, and where it leads."""
 
     def recorded(self, key: str) -> bytes | None:
         """What the last good run made of this key."""
@@ -173,7 +184,7 @@ class Judge:
             reasons = judge(_past(past), present)
         standing = {name: fp for name, fp in zip(target_names, found) if fp is not None}
         declared = self._commands.targets(about) if reasons else NOT_ASKED
-        judged = Judged(job, about, declared, reasons, past, inputs, packed, missing, check, standing, since=since)
+        judged = Judged(about, declared, reasons, past, inputs, packed, missing, check, standing, since)
         # How old a target is that another machine made, its marks do not say.
         may_age = step.max_age is not None and not step.copy
         if declared.far and not (forced or unsettled or missing or may_age):

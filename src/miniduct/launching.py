@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
@@ -38,21 +37,30 @@ KEPT_BATCH_LOGS = 20
 """Builds whose batches' logs are kept."""
 
 
-@dataclass
 class Attempt:
-    """One attempt of one job, from its start to its record. `number` counts from 1; `started` is in seconds since the epoch."""
+    """One attempt of one job, from its start to its record. `number` counts from 1; `started` is in seconds since the epoch.
 
-    id: int
-    job: int
-    number: int
-    judged: Judged
-    log: str
-    started: float
-    timeout: float | None
-    witness: Witness | None = None
-    """Of a batch, what saw its targets being written."""
-    said: int = 0
-    """Bytes of output to be told with this job; of the jobs of a batch, one tells for all."""
+    `witness` is, of a batch, what saw its targets being written.
+    """
+
+    def __init__(
+        self,
+        id: int,  # noqa: A002
+        number: int,
+        judged: Judged,
+        log: str,
+        started: float,
+        witness: Witness | None = None,
+    ) -> None:
+        self.id = id
+        self.job = judged.job
+        self.number = number
+        self.judged = judged
+        self.log = log
+        self.started = started
+        self.witness = witness
+        self.said = 0
+        """Bytes of output to be told with this job; of the jobs of a batch, one tells for all."""
 
 
 class Launcher:
@@ -136,10 +144,7 @@ class Launcher:
                     live=None if at else live,
                 )
             )
-        return [
-            Attempt(attempt, judged.job, count, judged, log, started, step.timeout, witness)
-            for judged, count in zip(batch, counts)
-        ]
+        return [Attempt(attempt, count, judged, log, started, witness) for judged, count in zip(batch, counts)]
 
     def copying(self, judged: Judged, tell: Callable[[Event], None], expected: float | None) -> Attempt:
         """Tell of a prepared job that copies; its attempt. The copying is the caller's."""
@@ -156,7 +161,7 @@ class Launcher:
                 expected=expected,
             )
         )
-        return Attempt(space.next_attempt(), job, count, judged, "", time.time(), None)
+        return Attempt(space.next_attempt(), count, judged, "", time.time())
 
     def undo(self, judged: Judged) -> None:
         self.publisher.undo(judged)
@@ -184,8 +189,8 @@ class Launcher:
                 error=error,
                 exit_code=code,
                 log=log,
-                facts=list(facts),
-                reasons=[(each.kind, each.key, each.old, each.new) for each in reasons],
+                facts=tuple(facts),
+                reasons=tuple(reasons),
             )
         )
 
@@ -256,7 +261,8 @@ def log_path(folder: str, job: Job) -> str:
 def failure_of(done: Done, attempt: Attempt) -> str | None:
     """How the attempt failed, in words; None where it ended well."""
     if done.timed_out:
-        limit = duration(attempt.timeout) if attempt.timeout is not None else "its time"
+        timeout = attempt.judged.about.step.timeout
+        limit = duration(timeout) if timeout is not None else "its time"
         return f"ran past its timeout of {limit}"
     if done.error:
         return done.error

@@ -7,10 +7,10 @@ trailing slash makes a key a folder as a whole.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from .tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -49,8 +49,7 @@ class Location(NamedTuple):
         return f"{self.file}:{self.line}"
 
 
-@dataclass(frozen=True)
-class Slot:
+class Slot(NamedTuple):
     """One declared input or target: a key, a pattern with wildcards or globs, or `step:NAME`.
 
     `text` has its vars substituted and is normalised relative to the project's root. `name` is the key of a table of named ones (several
@@ -63,8 +62,7 @@ class Slot:
     step: str | None = None
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """A command: `text` for a shell (placeholders and all), or `argv` for no shell; exactly one is set."""
 
     text: str | None = None
@@ -73,8 +71,7 @@ class Run:
     """The shell's own words, from the setting `shell`; None: strict bash, or sh where there is none."""
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """A Python function: what `python = "module:function"` means.
 
     `root` is the folder that its modules are searched in first, relative to the project's root. `takes` are the names of the arguments that it is
@@ -114,8 +111,7 @@ class Product(NamedTuple):
     content: bytes | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Body:
+class Body(NamedTuple):
     """A Python object as an action: called on a thread of the building process, or as `remote` (module, function, arguments) in a worker.
 
     `label` is how it is called in messages. What identifies it are the step's `code` and `params`, and `arguments`: as what the call is given what
@@ -128,8 +124,7 @@ class Body:
     arguments: Any = None
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One entry of the Ductfile, or a Python step. Its action is `run`, `call`, `copy` or `body`; a group, a name for its inputs, has none."""
 
     name: str
@@ -140,11 +135,11 @@ class Step:
     run_location: Location | None = None
     after: tuple[str, ...] = ()
     foreach: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    where: Mapping[str, str] = field(default_factory=dict)
-    params: Mapping[str, Any] = field(default_factory=dict)
+    where: Mapping[str, str] = {}
+    params: Mapping[str, Any] = {}
     env: tuple[str, ...] = ()
     """Names of the variables whose values count."""
-    env_set: Mapping[str, str] = field(default_factory=dict)
+    env_set: Mapping[str, str] = {}
     secrets: tuple[str, ...] = ()
     cwd: str = "."
     """Relative to the project's root."""
@@ -181,8 +176,7 @@ class Step:
         return self.run is None and self.call is None and self.body is None and not self.copy
 
 
-@dataclass(frozen=True)
-class Project:
+class Project(NamedTuple):
     """What a Ductfile says: the steps in the order of the file, and what plain `duct build` makes.
 
     `root` is the absolute folder of the Ductfile; `files` are the Ductfiles read, the main one first, relative to the root; `default` is empty
@@ -194,21 +188,13 @@ class Project:
     files: tuple[str, ...]
     steps: tuple[Step, ...]
     default: tuple[tuple[str, Location], ...] = ()
-    pools: Mapping[str, int] = field(default_factory=dict)
-    vars: Mapping[str, str] = field(default_factory=dict)
-    notify: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    pools: Mapping[str, int] = {}
+    vars: Mapping[str, str] = {}
+    notify: Mapping[str, tuple[str, ...]] = {}
     """Who is told how a build ended, by occasion: URLs, and commands for the shell. `{NAME}` in them is a variable of the environment."""
-    stores: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    stores: Mapping[str, Mapping[str, Any]] = {}
     """The settings of `[stores]`, by store."""
     today: str | None = None
     code_files: tuple[str, ...] = ()
     warnings: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """What the Ductfile says but hardly means: a line with its place, and facts."""
-
-    def step(self, name: str) -> Step:
-        """The step of that name; KeyError where there is none."""
-        return self._by_name[name]
-
-    @cached_property
-    def _by_name(self) -> dict[str, Step]:
-        return {step.name: step for step in self.steps}

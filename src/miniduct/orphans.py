@@ -5,12 +5,13 @@ Pure but for the store that it asks. A file that the old plan knew, with the sta
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .errors import StoreError
 from .keys import is_remote
 from .model import Check
 from .trace.fingerprints import mtime_fingerprint
+from .tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -6,10 +6,8 @@ Invariant: a final path holds the last good target, the new one, or nothing; wha
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .errors import DuctError, StoreError
 from .judging import PLANNED, planned
@@ -21,6 +19,7 @@ from .stores.values import is_packed, stamp_of
 from .text import nearest, shown
 from .trace.fingerprints import mtime_fingerprint
 from .trace.record import Trace
+from .tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -52,21 +51,19 @@ class NotMadeError(Exception):
         self.facts = tuple(facts)
 
 
-@dataclass
-class Published:
+class Published(NamedTuple):
     """What became of a job's targets. `moved` are inputs that changed while the command ran; `kept` are the user's copies, with their new place."""
 
     changed: bool
     keys: list[str]
-    members_changed: bool = False
-    moved: list[str] = field(default_factory=list)
-    kept: list[tuple[str, str]] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
+    members_changed: bool
+    moved: list[str]
+    kept: list[tuple[str, str]]
+    left: list[str]
     """Former members that are no longer made, but were edited since: they stay."""
 
 
-@dataclass
-class Recording:
+class Recording(NamedTuple):
     """What the trace of a run holds beside its inputs and targets."""
 
     run: int
@@ -376,8 +373,10 @@ class Publisher:
         if not is_remote(here):
             if is_remote(target.text) and here != key:
                 return [Made(target.text, here, stamp)]  # a copy of ours, which nobody changes meanwhile
+            from shutil import copyfile
+
             try:
-                shutil.copyfile(here, place)
+                copyfile(here, place)
             except OSError as error:
                 raise refused("copy", here, error) from None
         elif key.startswith(GS) and target.text.startswith(GS):
@@ -406,7 +405,6 @@ class Publisher:
         job, about, targets = judged.job, judged.about, judged.declared
         by_content = about.step.check is Check.CONTENT
         moved = self._moved(judged) if about.step.check is not Check.EXISTS else []
-        trace = self._trace(judged, made, found, recording)
         before = _made_by(judged.past)
         local = made if targets.plain else [each for each in made if each.at != each.key and not is_remote(each.key)]
         kept = self._kept.pop(job, [])
@@ -419,7 +417,7 @@ class Publisher:
             through, links = self._links(judged, [each.key for each in local])
             kept += self._keep_users_copies(judged, dict(zip([each.key for each in made], found)), local, links)
         direct = [(key, place) for key, place in judged.through.items() if self._staging.leads(key) == place]
-        trace.through = {**through, **dict(direct)}
+        trace = self._trace(judged, made, found, recording, {**through, **dict(direct)})
         if by_content:
             try:
                 self._traces.record(trace)
@@ -439,19 +437,19 @@ class Publisher:
             raise
         stamps = self._learn(about, made, found if by_content else None, hashed_at_ns)
         if not by_content:
-            trace.target_fps = b"".join(mtime_fingerprint(stamp) for stamp in stamps)
+            trace = trace._replace(target_fps=b"".join(map(mtime_fingerprint, stamps)))
             self._traces.record(trace)
         if targets.direct:
             kept += self._staging.commit(about.id)
         now = _made_by(trace)
-        published = Published(before != now, list(now), moved=moved, kept=kept)
+        changed, members_changed, left = before != now, False, []
         if about.dynamic:
-            published.left = self._remove_former_members(job, before, now)
+            left = self._remove_former_members(job, before, now)
             self._staging.claims.update(dict.fromkeys(now, about.id))
-            published.members_changed = {self._plan.names[key] for key in about.targets} != now.keys()
-        if published.changed and not targets.plain and self._is_looked_into(about):
-            published.members_changed = True
-        return published
+            members_changed = {self._plan.names[key] for key in about.targets} != now.keys()
+        if changed and not targets.plain and self._is_looked_into(about):
+            members_changed = True
+        return Published(changed, list(now), members_changed, moved, kept, left)
 
     def _put(self, value: Made, products: Mapping[str, Product]) -> bool:
         """Put the value into the pack, where it is one for that. StoreError."""
@@ -491,7 +489,14 @@ class Publisher:
         else:
             self._traces.forget([self._plan.job_id(judged.job)])
 
-    def _trace(self, judged: Judged, made: Sequence[Made], found: Sequence[bytes], recording: Recording) -> Trace:
+    def _trace(
+        self,
+        judged: Judged,
+        made: Sequence[Made],
+        found: Sequence[bytes],
+        recording: Recording,
+        through: Mapping[str, str],
+    ) -> Trace:
         names = self._plan.names
         job = judged.about
         return Trace(
@@ -512,7 +517,8 @@ class Publisher:
             attempts=recording.attempts,
             output=recording.output,
             log=recording.log,
-            reasons=[(each.kind, each.key, each.old, each.new) for each in judged.reasons],
+            reasons=judged.reasons,
+            through=through,
         )
 
     def _moved(self, judged: Judged) -> list[str]:

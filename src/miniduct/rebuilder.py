@@ -6,10 +6,10 @@ verdict means up to date. Every difference is a reason of its own, so that `duct
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .model import FINGERPRINT_SIZE, Check
+from .tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,8 +23,7 @@ BLOCK = 256
 """Fingerprints that are compared at once, before they are looked at one by one."""
 
 
-@dataclass(frozen=True)
-class Reason:
+class Reason(NamedTuple):
     """One reason to run a job, as data.
 
     `kind` is one of: "new" (never ran), "failed" (never ran well; `old` says how it ended), "forced", "input-changed", "input-added",
@@ -43,8 +42,7 @@ class Reason:
 NEW, FORCED = Reason("new"), Reason("forced")
 
 
-@dataclass
-class Past:
+class Past(NamedTuple):
     """What the last good run of a job saw and made. Fingerprints are packed, 32 bytes for each name, in the order of the names."""
 
     definition: bytes
@@ -57,8 +55,7 @@ class Past:
     check: Check = Check.CONTENT
 
 
-@dataclass
-class Present:
+class Present(NamedTuple):
     """What is there now. `unsettled` holds inputs whose makers have yet to run: their content is not compared.
 
     `check` is what the step asks for; the fingerprints are those of the past's check, so that they can be compared.
@@ -77,7 +74,7 @@ class Present:
     max_age: float | None = None
     forced: bool = False
     check: Check = Check.CONTENT
-    unsettled: frozenset[str] = field(default=frozenset())
+    unsettled: frozenset[str] = frozenset()
 
 
 def judge(past: Past, present: Present) -> tuple[Reason, ...]:

@@ -9,9 +9,10 @@ command's normal form. Invariant: a placeholder in a place that is not refused i
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from .template import parse
+from .tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

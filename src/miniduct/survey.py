@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .plan.order import affected, graph
 from .plan.select import needed, select
 from .rebuilder import MOST_REASONS, Reason
 from .scheduler import Scheduler
+from .tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,8 +24,7 @@ COUNTED = 20_000
 """Jobs up to which the selected ones are counted even if only some are selected."""
 
 
-@dataclass
-class Round:
+class Round(NamedTuple):
     """The jobs of one expansion of the plan that are selected and may be affected, with their order."""
 
     plan: Plan
@@ -89,7 +88,7 @@ def survey(space: Workspace, ahead: Round) -> Iterator[tuple[str, Judged]]:
             upstream = [slot.text for slot in plan.steps[step].inputs if slot.text][:1]
         if upstream and answer == NO:
             answer = MAY
-            judged = replace(judged, reasons=_upstream(upstream))
+            judged.reasons = _upstream(upstream)
         if answer != NO:
             moving.add(job)
             steps.add(step)

@@ -8,8 +8,9 @@ literal text: `${HOME}`, `{print $1}`, `{a,b}`, `{}` and the `}}` of `${a:-${b}}
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from .tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,13 +20,12 @@ _SIGN = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Placeholder:
-    """`{name}`; `part` is what follows a dot, `index` what stands in brackets, `deep` tells of `**`; `start` and `end` are places in the text."""
+class Placeholder(NamedTuple):
+    """`{name}`; `part` is what follows a dot, `item` the number in brackets, `deep` tells of `**`; `start` and `end` are places in the text."""
 
     name: str
     part: str | None = None
-    index: int | None = None
+    item: int | None = None
     deep: bool = False
     start: int = 0
     end: int = 0
@@ -42,7 +42,7 @@ class Placeholder:
 
     def __str__(self) -> str:
         tail = "**" if self.deep else f".{self.part}" if self.part is not None else ""
-        return f"{{{self.name}{tail}{'' if self.index is None else f'[{self.index}]'}}}"
+        return f"{{{self.name}{tail}{'' if self.item is None else f'[{self.item}]'}}}"
 
 
 class Template(NamedTuple):

@@ -21,7 +21,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from . import events as ev
 from .build import build
@@ -46,6 +46,7 @@ from .plan.patterns import key_pattern
 from .stores.values import PACK
 from .text import count, duration, shown
 from .trace.check import AGED, check, keep, kept, stamp_of
+from .tuples import NamedTuple
 from .vouching import OWN, Evidence, Mounts, Server, has_other_names
 from .workspace import make_state
 
@@ -181,6 +182,7 @@ class Watch:
 
     def run(self) -> int:
         """Until a signal or the user ends it; the exit code. UsageError where another watch of this project runs."""
+        gc.enable()
         os.chdir(self._where.root)
         make_state(self._where.state)
         read, write = os.pipe()

@@ -12,7 +12,6 @@ import os
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from blake3 import blake3
@@ -79,19 +78,31 @@ class Source(Protocol):
         """The reporter, with what is to be done besides when a build has ended."""
 
 
-@dataclass(frozen=True)
 class Where:
-    """A project as it was found: the absolute root, the Ductfile's name in it, how messages call it, and the user's folder seen from the root."""
+    """A project as it was found: the absolute root, the Ductfile's name in it, how messages call it, and the user's folder seen from the root.
 
-    root: str
-    ductfile: str = DUCTFILE
-    shown_as: str = DUCTFILE
-    standing: str = "."
-    sets: tuple[tuple[str, str], ...] = ()
-    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
-    offline: bool = False
-    """Is no remote store to be asked?"""
-    source: Source | None = None
+    `environ` is the environment as it was then. `offline`: no remote store is to be asked.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        ductfile: str = DUCTFILE,
+        shown_as: str = DUCTFILE,
+        standing: str = ".",
+        sets: tuple[tuple[str, str], ...] = (),
+        *,
+        offline: bool = False,
+        source: Source | None = None,
+    ) -> None:
+        self.root = root
+        self.ductfile = ductfile
+        self.shown_as = shown_as
+        self.standing = standing
+        self.sets = sets
+        self.environ: Mapping[str, str] = dict(os.environ)
+        self.offline = offline
+        self.source = source
 
     @property
     def state(self) -> str:
@@ -454,7 +465,7 @@ class Workspace:
                 attempts=0,
                 output=0,
                 log=None,
-                reasons=[(why, None, None, None)],
+                reasons=((why, None, None, None),),
             )
         )
         self.judge.drop(job)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from miniduct.model import Check
@@ -44,7 +42,7 @@ def test_same_as_last_time_is_up_to_date() -> None:
 
 
 def test_changed_input_is_named_with_old_and_new() -> None:
-    present = replace(PRESENT, input_fingerprints=digest("a1") + digest("b2"))
+    present = PRESENT._replace(input_fingerprints=digest("a1") + digest("b2"))
     assert judge(PAST, present) == (Reason("input-changed", "b", digest("b1")[:6].hex(), digest("b2")[:6].hex()),)
 
 
@@ -60,42 +58,41 @@ def test_changed_input_is_named_with_old_and_new() -> None:
     ],
 )
 def test_trace_answers_for_its_own_check_and_laxer_ones(before: Check, now: Check, stale: bool) -> None:
-    reasons = judge(replace(PAST, check=before), replace(PRESENT, check=now))
+    reasons = judge(PAST._replace(check=before), PRESENT._replace(check=now))
     assert reasons == ((Reason("settings", "check", before.value, now.value),) if stale else ())
 
 
 def test_added_and_removed_inputs_are_named() -> None:
-    present = replace(PRESENT, inputs=["a", "c"], input_fingerprints=digest("a1") + digest("c1"))
+    present = PRESENT._replace(inputs=["a", "c"], input_fingerprints=digest("a1") + digest("c1"))
     assert kinds(judge(PAST, present)) == [("input-added", "c"), ("input-removed", "b")]
 
 
 def test_same_inputs_in_another_order_make_stale() -> None:
-    present = replace(PRESENT, inputs=["b", "a"], input_fingerprints=digest("b1") + digest("a1"))
+    present = PRESENT._replace(inputs=["b", "a"], input_fingerprints=digest("b1") + digest("a1"))
     assert kinds(judge(PAST, present)) == [("input-order", None)]
 
 
 def test_input_whose_maker_has_yet_to_run_is_not_compared() -> None:
-    present = replace(PRESENT, input_fingerprints=digest("a1") + digest("b2"), unsettled=frozenset({"b"}))
+    present = PRESENT._replace(input_fingerprints=digest("a1") + digest("b2"), unsettled=frozenset({"b"}))
     assert judge(PAST, present) == ()
 
 
 def test_missing_and_edited_targets_make_stale() -> None:
-    assert kinds(judge(PAST, replace(PRESENT, target_fingerprints=[None]))) == [("target-missing", "t")]
-    assert kinds(judge(PAST, replace(PRESENT, target_fingerprints=[digest("t2")]))) == [("target-edited", "t")]
+    assert kinds(judge(PAST, PRESENT._replace(target_fingerprints=[None]))) == [("target-missing", "t")]
+    assert kinds(judge(PAST, PRESENT._replace(target_fingerprints=[digest("t2")]))) == [("target-edited", "t")]
 
 
 def test_target_that_the_last_run_did_not_make_makes_stale() -> None:
-    present = replace(PRESENT, targets=["t", "u"], target_fingerprints=[digest("t1"), digest("u1")])
+    present = PRESENT._replace(targets=["t", "u"], target_fingerprints=[digest("t1"), digest("u1")])
     assert kinds(judge(PAST, present)) == [("target-added", "u")]
 
 
 def test_other_definition_with_the_same_command_is_up_to_date() -> None:
-    assert judge(PAST, replace(PRESENT, definition=digest("reworded"))) == ()
+    assert judge(PAST, PRESENT._replace(definition=digest("reworded"))) == ()
 
 
 def test_other_command_tells_its_differences() -> None:
-    present = replace(
-        PRESENT,
+    present = PRESENT._replace(
         definition=digest("other"),
         command=lambda: digest("other command"),
         differences=lambda: [("params", "top", "3", "4")],
@@ -107,28 +104,28 @@ def test_command_is_not_rendered_while_the_definition_is_the_same() -> None:
     def command() -> bytes:
         raise AssertionError("rendered")
 
-    assert judge(PAST, replace(PRESENT, command=command)) == ()
+    assert judge(PAST, PRESENT._replace(command=command)) == ()
 
 
 def test_age_is_counted_from_the_last_good_run() -> None:
-    assert judge(PAST, replace(PRESENT, max_age=11.0)) == ()
-    assert kinds(judge(PAST, replace(PRESENT, max_age=10.0))) == [("expired", None)]
+    assert judge(PAST, PRESENT._replace(max_age=11.0)) == ()
+    assert kinds(judge(PAST, PRESENT._replace(max_age=10.0))) == [("expired", None)]
 
 
 def test_run_in_the_future_is_expired() -> None:
     """A clock set back must not keep a job fresh for ever."""
-    assert judge(PAST, replace(PRESENT, now=900.0, max_age=10.0)) == (Reason("expired", None, None, "10 s"),)
+    assert judge(PAST, PRESENT._replace(now=900.0, max_age=10.0)) == (Reason("expired", None, None, "10 s"),)
 
 
 def test_forced_job_tells_what_else_is_true_of_it() -> None:
-    present = replace(PRESENT, forced=True, target_fingerprints=[None])
+    present = PRESENT._replace(forced=True, target_fingerprints=[None])
     assert kinds(judge(PAST, present)) == [("target-missing", "t"), ("forced", None)]
 
 
 def test_long_lists_of_reasons_are_cut_with_a_count() -> None:
     names = [f"in{n}" for n in range(100)]
-    past = replace(PAST, inputs=names, input_fingerprints=digest("old") * 100)
-    present = replace(PRESENT, inputs=names, input_fingerprints=digest("new") * 100)
+    past = PAST._replace(inputs=names, input_fingerprints=digest("old") * 100)
+    present = PRESENT._replace(inputs=names, input_fingerprints=digest("new") * 100)
     reasons = judge(past, present)
     assert len(reasons) == MOST_REASONS + 1
     assert reasons[-1] == Reason("more", new=str(100 - MOST_REASONS))

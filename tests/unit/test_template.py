@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +12,7 @@ from miniduct.template import Placeholder, parse, unparse
 def bare(text: str, *, is_key: bool = False) -> list[object]:
     """The parts, a placeholder without its place."""
     parts = parse(text, is_key=is_key).parts
-    return [part if isinstance(part, str) else replace(part, start=0, end=0) for part in parts]
+    return [part if isinstance(part, str) else part._replace(start=0, end=0) for part in parts]
 
 
 @pytest.mark.parametrize(
@@ -25,7 +23,7 @@ def bare(text: str, *, is_key: bool = False) -> list[object]:
         ("{input}", [Placeholder("input")]),
         ("cp {input} {target}", ["cp ", Placeholder("input"), " ", Placeholder("target")]),
         ("{inputs.days}", [Placeholder("inputs", part="days")]),
-        ("{inputs[12]}", [Placeholder("inputs", index=12)]),
+        ("{inputs[12]}", [Placeholder("inputs", item=12)]),
         ("{params.top-n}", [Placeholder("params", part="top-n")]),
         ("{a}{b}", [Placeholder("a"), Placeholder("b")]),
         ("{größe}", [Placeholder("größe")]),
@@ -93,7 +91,10 @@ def test_places_are_offsets_in_the_text() -> None:
 
 
 texts = st.text(st.sampled_from("{}{}$ab/*[0].\n"), min_size=1)
-names = st.builds(Placeholder, st.sampled_from(["a", "day", "x_1"]), deep=st.booleans())
+PLAIN = Placeholder("")
+names = st.builds(
+    lambda name, deep: PLAIN._replace(name=name, deep=deep), st.sampled_from(["a", "day", "x_1"]), st.booleans()
+)
 
 
 @given(st.lists(st.one_of(texts, names)))
@@ -119,4 +120,4 @@ def test_every_text_can_be_parsed_and_written_again(text: str, is_key: bool) -> 
         again = unparse(parts)
     except ValueError:
         return
-    assert bare(again, is_key=True) == [p if isinstance(p, str) else replace(p, start=0, end=0) for p in parts]
+    assert bare(again, is_key=True) == [p if isinstance(p, str) else p._replace(start=0, end=0) for p in parts]

@@ -25,6 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         code = quick(words)
         if code is None:
+            import gc
+
+            if argv is None:
+                gc.disable()  # it would look through what is imported, and plans, forty times: a build turns it on before jobs run
             from .run import run
 
             code = run(words)

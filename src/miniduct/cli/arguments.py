@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import UsageError
 from ..reporters.output import MODES
 from ..text import nearest
+from ..tuples import NamedTuple
 from .verbs import HABITS, TARGETS, VERBS
 
 if TYPE_CHECKING:
@@ -351,6 +352,10 @@ class _Parser(argparse.ArgumentParser):
 
     verb = "build"
 
+    def format_help(self) -> str:
+        self.description = _wrapped(self.description or "")
+        return super().format_help()
+
     def error(self, message: str) -> NoReturn:
         raise _usage(message.removeprefix("argument "), self.verb)
 
@@ -382,7 +387,7 @@ def parser_for(verb: str, parser: argparse.ArgumentParser | None = None) -> argp
         made = _Parser(
             prog=f"duct {verb}",
             usage=f"duct {verb} [flags]{words}",
-            description=_wrapped(spec.about),
+            description=spec.about,
             epilog=_epilog(spec),
             formatter_class=_Help,
             add_help=False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from ..trace.record import Failure
     from .session import Session
 
+_CHUNK = 1 << 16
 _FEW = 8
 """Up to that many stale jobs of one step are all told; of more, the first ones and their number."""
 _FIRST = 5
@@ -64,7 +64,7 @@ def _counts(report: StatusReport) -> dict[str, int]:
 
 def _status_json(session: Session, report: StatusReport) -> None:
     for each in report.jobs:
-        session.answer_json("job_status", _fields(each))
+        session.answer_json("job_status", each._asdict())
     counts = _counts(report)
     session.answer_json(
         "status",
@@ -76,12 +76,6 @@ def _status_json(session: Session, report: StatusReport) -> None:
             "notes": report.notes,
         },
     )
-
-
-def _fields(value: object) -> dict[str, object]:
-    from dataclasses import fields
-
-    return {each.name: getattr(value, each.name) for each in fields(value)}  # type: ignore[arg-type]
 
 
 def _status_lines(session: Session, report: StatusReport, place: Place) -> Iterator[str]:
@@ -144,7 +138,7 @@ def why(session: Session) -> int:
     found = [each for target in session.words for each in engine(where, target)]
     if session.json:
         for each in found:
-            session.answer_json("why", _fields(each))
+            session.answer_json("why", each._asdict())
         return EXIT_OK
     groups: dict[tuple[str, str], list[Why]] = {}
     for each in found:
@@ -248,7 +242,8 @@ def log(session: Session) -> int:
             session.say(f"{job_text(job)}   ({place.path(path)})")
         sys.stdout.flush()
         with open(path, "rb") as file:
-            shutil.copyfileobj(file, sys.stdout.buffer)
+            while data := file.read(_CHUNK):
+                sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     if not there:
         said = "said nothing" if any(row.ran for row in found) else "never ran"

@@ -45,7 +45,7 @@ def mermaid(nodes: Sequence[GraphNode], edges: Sequence[GraphEdge]) -> Iterator[
 
 
 def node_values(nodes: Sequence[GraphNode]) -> list[dict[str, Any]]:
-    return [{"id": node.id, "label": node.label, "kind": node.kind, "count": node.count} for node in nodes]
+    return [{"id": node.id, "label": node.label, "kind": node.kind, "count": node.stands_for} for node in nodes]
 
 
 def edge_values(edges: Sequence[GraphEdge]) -> list[dict[str, Any]]:
@@ -54,7 +54,7 @@ def edge_values(edges: Sequence[GraphEdge]) -> list[dict[str, Any]]:
 
 def _label(node: GraphNode) -> list[str]:
     what = "files" if node.kind == "source" else "jobs"
-    return [node.label, f"{node.count:,} {what}"] if node.count > 1 else [node.label]
+    return [node.label, f"{node.stands_for:,} {what}"] if node.stands_for > 1 else [node.label]
 
 
 def _dot_text(text: str) -> str:

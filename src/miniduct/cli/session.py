@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
@@ -41,7 +40,7 @@ class Session:
         sets = tuple(dict(self.values.set).items())
         values = self.values
         if values.file is not None and values.file.endswith(".py"):
-            where = replace(_pipeline(values.file, values.directory, sets), offline=values.offline)
+            where = _pipeline(values.file, values.directory, sets, offline=values.offline)
         else:
             where = locate(values.file, values.directory, current_folder(), sets, offline=values.offline)
         os.chdir(where.root)
@@ -69,7 +68,7 @@ class Session:
             sys.stderr.write(f"duct: {text}\n")
 
 
-def _pipeline(file: str, directory: str | None, sets: Sequence[tuple[str, str]]) -> Where:
+def _pipeline(file: str, directory: str | None, sets: Sequence[tuple[str, str]], *, offline: bool) -> Where:
     """The project of the pipeline that a Python file defines. UsageError where it does not."""
     from ..pipeline.reloading import Reloading
     from ..workspace import Where
@@ -82,7 +81,7 @@ def _pipeline(file: str, directory: str | None, sets: Sequence[tuple[str, str]])
         raise UsageError("--set has no meaning for a pipeline in Python", hint="it has no vars")
     pipeline = Reloading(path)
     root = pipeline.root
-    return Where(root, os.path.relpath(path, root), file, os.path.relpath(here, root), source=pipeline)
+    return Where(root, os.path.relpath(path, root), file, os.path.relpath(here, root), offline=offline, source=pipeline)
 
 
 def current_folder() -> str:

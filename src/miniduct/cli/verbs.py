@@ -5,7 +5,7 @@ Data and its rendering; the flags are in `arguments`.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from ..tuples import NamedTuple
 
 
 class Verb(NamedTuple):

@@ -7,11 +7,12 @@ Python) is a mistake of the Ductfile, with its place there.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..model import Call
 from ..modules import BrokenModuleError, Missing, Modules, Other, Signature
 from ..text import nearest
+from ..tuples import NamedTuple
 from .checks import valued
 
 if TYPE_CHECKING:

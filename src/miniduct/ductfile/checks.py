@@ -331,7 +331,7 @@ class _Command:
         if it.name == "params":
             return self._param(it, subject)
         if it.name == "manifest" or it.name in self.job or it.name in self.draft.scope.vars:
-            if it.part is not None or it.index is not None:
+            if it.part is not None or it.item is not None:
                 return f"{subject} has {it}, and {it.name} has no parts", f"write {{{it.name}}}"
             return None
         return self._unknown(it, subject)
@@ -340,7 +340,7 @@ class _Command:
         """The next move for what has one value a job, where a command works on many jobs."""
         if it.name in ("input", "target"):
             return f"write {{{it.name}s}}, the list of all jobs, or {{manifest}}, a file with a line for each job"
-        if it.name in ("inputs", "targets") and it.index is not None:
+        if it.name in ("inputs", "targets") and it.item is not None:
             return f"give the {it.name} names and write {{{it.name}.NAME}}, or {{manifest}}, a file with a line for each job"
         if it.name in self.job and it.name not in RESERVED:
             return "write {manifest}, a file with a line for each job, its values among them"
@@ -374,8 +374,8 @@ class _Command:
         setting, declared = self._declared(it.name)
         if it.part == "uri":
             return self._empty(it, subject, setting, declared)
-        if it.part is not None or it.index is not None:
-            return f"{subject} has {it}, which means nothing", f"write {Placeholder(setting, it.part, it.index)}"
+        if it.part is not None or it.item is not None:
+            return f"{subject} has {it}, which means nothing", f"write {Placeholder(setting, it.part, it.item)}"
         return self._empty(it, subject, setting, declared)
 
     def _empty(
@@ -389,9 +389,9 @@ class _Command:
         setting, declared = self._declared(it.name)
         if setting in self.draft.broken:
             return None
-        if not declared or (it.slot is None and it.index is None):
+        if not declared or (it.slot is None and it.item is None):
             return self._empty(it, subject, setting, declared)
-        if it.index is not None:
+        if it.item is not None:
             return self._indexed(it, subject, setting, declared)
         names = [each.name for each in declared if each.name is not None]
         if it.slot in names:
@@ -408,7 +408,7 @@ class _Command:
     def _indexed(
         self, it: Placeholder, subject: str, setting: str, declared: Sequence[Declared]
     ) -> tuple[str, str | None] | None:
-        if it.index is None or it.index < len(declared):
+        if it.item is None or it.item < len(declared):
             return None
         if setting == "inputs" and not all(self._one_key(each) for each in declared):
             return None

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..model import Check, Location, Run, Slot
 from ..text import nearest
+from ..tuples import NamedTuple
 from . import tables, values
 from .fill import Base, Key, fill, key
 from .foreach import listed
@@ -71,32 +71,33 @@ class Function(NamedTuple):
         return (len(self.module) + 1, len(self.text)) if self.as_written else None
 
 
-@dataclass
 class Scope:
     """What the texts of one file may refer to. `known` are the names of the step being read that are no vars."""
 
-    vars: Mapping[str, str]
-    base: Base
-    today: Today
-    prefix: str = ""
-    known: Collection[str] = ()
+    def __init__(self, vars: Mapping[str, str], base: Base, today: Today, prefix: str = "") -> None:  # noqa: A002
+        self.vars = vars
+        self.base = base
+        self.today = today
+        self.prefix = prefix
+        self.known: Collection[str] = ()
 
 
-@dataclass
 class Draft:
-    """A step being read. `values` holds the converted settings, `spots` where each was written, `broken` those that could not be read."""
+    """A step being read. `values` holds the converted settings, `spots` where each was written, `broken` those that could not be read; all of
+    them begin as those of `defaults`.
+    """
 
-    name: str
-    spot: Spot
-    scope: Scope
-    values: dict[str, Any] = field(default_factory=dict)
-    spots: dict[str, Spot] = field(default_factory=dict)
-    broken: set[str] = field(default_factory=set)
-    own: set[str] = field(default_factory=set)
-    """The settings that the step itself has, as against those of `[defaults]`."""
-
-    puzzling: bool = False
-    """Are there settings that mean nothing known?"""
+    def __init__(self, name: str, spot: Spot, scope: Scope, defaults: Draft | None = None) -> None:
+        self.name = name
+        self.spot = spot
+        self.scope = scope
+        self.values: dict[str, Any] = {} if defaults is None else dict(defaults.values)
+        self.spots: dict[str, Spot] = {} if defaults is None else dict(defaults.spots)
+        self.broken: set[str] = set() if defaults is None else set(defaults.broken)
+        self.own: set[str] = set()
+        """The settings that the step itself has, as against those of `[defaults]`."""
+        self.puzzling = False
+        """Are there settings that mean nothing known?"""
 
     @property
     def inputs(self) -> list[Declared]:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..keys import GS, bucket_and_name, is_remote, secret_in
 from ..template import Placeholder, parse, strays, unparse
 from ..text import nearest, shown
+from ..tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -55,7 +56,7 @@ def fill(spot: Spot, text: str, values: Mapping[str, str], known: Collection[str
     for part in parse(text, is_key=False).parts:
         if isinstance(part, str):
             written.append(part)
-        elif part.name in values and part.part is None and part.index is None:
+        elif part.name in values and part.part is None and part.item is None:
             written.append(values[part.name])
         else:
             _unknown(spot, part, values, known)
@@ -185,7 +186,7 @@ def _braces_are_plain(spot: Spot, text: str) -> bool:
 def _is_wildcard(spot: Spot, part: Placeholder, values: Mapping[str, str]) -> bool:
     """May these braces stand in a key? A var's braces must be plain."""
     place = (part.start, part.end)
-    if part.part is not None or part.index is not None:
+    if part.part is not None or part.item is not None:
         spot.say(
             f"{spot.subject} has {part}, and a key can hold vars and wildcards only",
             part=place,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from typing import NamedTuple
+
+from ..tuples import NamedTuple
 
 Path = tuple[str | int, ...]
 """The keys and list indexes that lead to a value."""

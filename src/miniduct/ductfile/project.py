@@ -247,7 +247,7 @@ class _Reader:
     def _step(self, name: str, spot: Spot, table: Mapping[str, Any], scope: Scope, defaults: Draft) -> None:
         full = f"{scope.prefix}.{name}" if scope.prefix else name
         own = Scope(scope.vars, scope.base, scope.today, scope.prefix)
-        draft = Draft(full, spot, own, dict(defaults.values), dict(defaults.spots), set(defaults.broken))
+        draft = Draft(full, spot, own, defaults)
         settings, later = settings_of(spot, table, tables.STEP)
         draft.own.update(settings)
         draft.broken.difference_update(settings)

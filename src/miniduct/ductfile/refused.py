@@ -6,9 +6,10 @@ Habits of other files (YAML, make, Python) are known by the look of the text at 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..text import escaped
+from ..tuples import NamedTuple
 from .places import Span
 
 if TYPE_CHECKING:

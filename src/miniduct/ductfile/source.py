@@ -6,7 +6,6 @@ A `Spot` is a value's address: what a message calls it, and where it stands. Thi
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import tomli
@@ -14,6 +13,7 @@ import tomli
 from ..errors import Mistake
 from ..model import Location
 from ..text import escaped
+from ..tuples import NamedTuple
 from .places import Span, scan
 from .refused import refused
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from .places import Path, Places
 
 
-@dataclass
 class Source:
     """A Ductfile: how messages call it, its tables, and where everything stands. `mistakes` is shared by all files of a project."""
 
-    shown: str
-    places: Places
-    data: dict[str, Any]
-    mistakes: list[Mistake] = field(default_factory=list)
+    def __init__(self, shown: str, places: Places, data: dict[str, Any], mistakes: list[Mistake]) -> None:
+        self.shown = shown
+        self.places = places
+        self.data = data
+        self.mistakes = mistakes
 
     def location(self, path: Path, *, key: bool = False, part: tuple[int, int] | None = None) -> Location:
         """Where a value, its key, or some letters of a text stand. What has no place of its own stands where its table does."""
@@ -72,8 +72,7 @@ def mistake_at(place: Location, what: str, *, facts: tuple[str, ...] = (), hint:
     )
 
 
-@dataclass(frozen=True)
-class Spot:
+class Spot(NamedTuple):
     """A value's address. `subject` is how a message calls it: `"retries" of step "clean"`."""
 
     source: Source

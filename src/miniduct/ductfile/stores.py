@@ -82,7 +82,7 @@ def _secrets(spot: Spot, http: dict[str, Any]) -> None:
         for place, texts in http.get(setting, {}).items():
             for name, text in texts.items():
                 for part in parse(text, is_key=False).placeholders:
-                    if part.name not in known or part.part is not None or part.index is not None:
+                    if part.name not in known or part.part is not None or part.item is not None:
                         at = spot.inside("stores", "http").inside("http", setting)
                         at.inside(setting, place).inside(place, name).say(
                             f'"{setting}" of [stores.http] has {part}, and its "secrets" do not name it',

@@ -5,7 +5,9 @@ The reader, `duct schema`, and the manual's tests all read this table. How a val
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
+
+from ..tuples import NamedTuple
 
 TOP, DEFAULTS, STEP = "top", "defaults", "step"
 

@@ -11,13 +11,13 @@ import os
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..errors import DuctError
 from ..stores.values import ValueStore
+from ..tuples import NamedTuple
 from . import values
 from .identity import Known
 
@@ -39,8 +39,7 @@ _KEEP_IT_HERE, _KEEP_IT_ELSEWHERE = (
 """Hints for a value that cannot be pickled: in this process, and in a worker."""
 
 
-@dataclass(frozen=True)
-class Recipe:
+class Recipe(NamedTuple):
     """How a step's function is called.
 
     `sources` are what the steps before it give, in order of connection, and `names` those of these steps, where `merge` asks
@@ -58,7 +57,7 @@ class Recipe:
     keeps: bool = True
 
     def plain(self) -> dict[str, Any]:
-        return asdict(self)
+        return self._asdict()
 
     def arguments(self) -> tuple[Any, ...]:
         """As what the function is given what is read and made."""

@@ -5,10 +5,9 @@ Nothing is known here of functions and of what they take. Invariant: no rule abo
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..ductfile import names, values
 from ..ductfile.checks import check, keys_of
@@ -22,6 +21,7 @@ from ..errors import PlanError
 from ..keys import GS, HTTP
 from ..model import Slot
 from ..template import unparse
+from ..tuples import NamedTuple
 from .steps import CopyStep, GCSUploadStep, HttpGetStep, ShellStep, own, plain
 
 if TYPE_CHECKING:
@@ -308,7 +308,7 @@ def _said(step: BaseStep, draft: Draft, place: Location, full: Mapping[str, str]
     if "after" in given:
         found["after"] = tuple(name for name, _ in given["after"])
     if draft.run is not None:
-        found["run"] = dataclasses.replace(draft.run, shell=given.get("shell") if draft.run.text is not None else None)
+        found["run"] = draft.run._replace(shell=given.get("shell") if draft.run.text is not None else None)
     inputs = (each.slot(full) for each in draft.inputs if each.spot is not draft.spot)
     targets = (each.slot(full) for each in draft.targets)
     return Said(place, tuple(inputs), tuple(targets), found, bool(step.makes_value), step)
@@ -348,7 +348,7 @@ def _no_values(step: ShellStep, spot: Spot) -> None:
 
 def _in_python(mistake: Mistake) -> Mistake:
     """The mistake in the words of Python."""
-    return dataclasses.replace(mistake, what=_worded(mistake.what), hint=mistake.hint and _worded(mistake.hint))
+    return mistake._replace(what=_worded(mistake.what), hint=mistake.hint and _worded(mistake.hint))
 
 
 def _worded(text: str) -> str:

@@ -15,11 +15,12 @@ import sys
 import time
 import types
 from importlib.machinery import SourceFileLoader
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
 from ..modules import BrokenModuleError, Modules
+from ..tuples import NamedTuple
 from .objects import (
     Objects,
     Part,

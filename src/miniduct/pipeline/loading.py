@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..errors import DuctError, UsageError
 from ..text import escaped
+from ..tuples import NamedTuple
 from . import values
 from .builder import PipelineBuilder
 from .objects import PACKAGE, is_local

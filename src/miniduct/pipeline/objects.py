@@ -22,10 +22,11 @@ import weakref
 from array import array
 from importlib.machinery import EXTENSION_SUFFIXES
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
+from ..tuples import NamedTuple
 from .sources import Sources, byte_code
 from .steps import OWN, BaseStep, own
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
@@ -54,7 +53,7 @@ class Reloading:
             self._reload()
         self._asked = True
         project = self._pipeline.project(root)
-        return replace(project, files=tuple(os.path.relpath(file, root) for file in self._stamps))
+        return project._replace(files=tuple(os.path.relpath(file, root) for file in self._stamps))
 
     def _may_differ(self, file: str, stamp: Stamp | None) -> bool:
         # What was written in the moment of loading counts as changed from the second time on: who calls once need not run the file twice.

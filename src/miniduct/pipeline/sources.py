@@ -9,10 +9,11 @@ import ast
 import copy
 import dis
 import linecache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..modules import digest as tree_digest
 from ..modules import imports
+from ..tuples import NamedTuple
 
 if TYPE_CHECKING:
     import types

@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
@@ -22,6 +21,7 @@ from ..plan.definition import canonical
 from ..runners.attempts import HERE
 from ..runners.command import compile_command
 from ..template import parse
+from ..tuples import NamedTuple
 from . import calling, identity, values
 from .calling import Merge, Recipe, Source
 from .objects import UnidentifiedError
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 _OPEN = re.compile(r"[*?\[{]")
 _LONGEST_FILE_NAME = 255
 """Bytes. A step's name that fits is also the name of its value's file: so it always was, and values of earlier runs are found."""
-Made = TypeVar("Made", Step, Body)
 
 
 class _First(NamedTuple):
@@ -104,14 +103,14 @@ class Translation:
             return first.step
         recipe = first.recipe
         if params:
-            recipe = replace(recipe, params=params)
+            recipe = recipe._replace(params=params)
             mine["code"], mine["params"] = _identity(step, function, params, self._code)
         if first.body.remote is None:
-            mine["body"] = _replaced(first.body, {"call": partial(self._perform, name, function, None, recipe)})
+            mine["body"] = first.body._replace(call=partial(self._perform, name, function, None, recipe))
         elif params:
             module, called, asked = first.body.remote
-            mine["body"] = _replaced(first.body, {"remote": (module, called, {**asked, "recipe": recipe.plain()})})
-        return _replaced(first.step, mine)
+            mine["body"] = first.body._replace(remote=(module, called, {**asked, "recipe": recipe.plain()}))
+        return first.step._replace(**mine)
 
     def _first(
         self,
@@ -122,9 +121,9 @@ class Translation:
         mine: Mapping[str, Any],
     ) -> _First:
         said, held = self._said[step], own(step)
-        made = _replaced(_PLAIN, {**said.settings, **mine})
+        made = _PLAIN._replace(**said.settings)._replace(**mine)
         if not held.cache:
-            made = _replaced(made, {"max_age": 0})
+            made = made._replace(max_age=0)
         recipe = Recipe(
             sources,
             tuple([each.name for each in held.before]) if merge is not None else (),
@@ -139,7 +138,7 @@ class Translation:
         thing = function if merge is None and getattr(function, "__self__", None) is not step else step
         pieces, params = _identity(step, thing, made.params, self._code)
         body = self._body(step, function, merge, made, recipe, thing)
-        return _First(function, _replaced(made, {"code": pieces, "params": params, "body": body}), body, recipe)
+        return _First(function, made._replace(code=pieces, params=params, body=body), body, recipe)
 
     def _value_key(self, name: str) -> str:
         if not name.isascii() or len(name) > _LONGEST_FILE_NAME:
@@ -217,9 +216,9 @@ def _remote(function: str, folder: str, recipe: Recipe) -> tuple[str, str, Mappi
 
 def _without_function(step: BaseStep, said: Said, mine: Mapping[str, Any]) -> Step:
     """The step of a command or a copy."""
-    made = _replaced(_PLAIN, {**said.settings, **mine})
+    made = _PLAIN._replace(**said.settings)._replace(**mine)
     if not own(step).cache:
-        made = _replaced(made, {"max_age": 0})
+        made = made._replace(max_age=0)
     for method, base in (("run", BaseStep.run), ("merge", BaseStep.merge)):
         if getattr(type(step), method) is not base:
             what = f'step "{step.name}" calls no function, and {type(step).__name__} defines {method}'
@@ -278,14 +277,6 @@ def _odd_names(value: object) -> list[object]:
                 waiting += each.values()
             elif isinstance(each, (list, tuple)):
                 waiting += each
-    return found
-
-
-def _replaced(thing: Made, changes: Mapping[str, Any]) -> Made:
-    """`dataclasses.replace` with less work: there may be 10,000 steps."""
-    found = object.__new__(type(thing))
-    found.__dict__.update(thing.__dict__)
-    found.__dict__.update(changes)
     return found
 
 

@@ -19,12 +19,13 @@ import time
 import types
 import uuid
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any
 
 from blake3 import blake3
 
 from ..errors import DuctError, StoreError
 from ..model import Product
+from ..tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, MutableMapping

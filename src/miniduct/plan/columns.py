@@ -11,9 +11,10 @@ from array import array
 from bisect import bisect_left, bisect_right
 from functools import cached_property
 from itertools import accumulate, chain, compress
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..events import JobName
+from ..tuples import NamedTuple
 from .patterns import bound_texts, key_pattern
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ import gc
 import json
 from array import array
 from collections import defaultdict
-from dataclasses import dataclass, field
 from itertools import chain, count, pairwise
 from typing import TYPE_CHECKING
 
@@ -83,14 +82,16 @@ def expand(
             gc.enable()
 
 
-@dataclass(slots=True)
 class Grown:
     """One step, expanded: its rows, its targets by slot (None: dynamic), and the known members of dynamic ones, by job."""
 
-    rows: Rows
-    targets: list[list[str] | None]
-    members: list[list[str]] | None = None
-    sorted: dict[int, list[str]] = field(default_factory=dict)
+    __slots__ = ("members", "rows", "sorted", "targets")
+
+    def __init__(self, rows: Rows, targets: list[list[str] | None], members: list[list[str]] | None = None) -> None:
+        self.rows = rows
+        self.targets = targets
+        self.members = members
+        self.sorted: dict[int, list[str]] = {}
 
     def slot(self, at: int) -> list[str]:
         """The keys of a target, sorted."""

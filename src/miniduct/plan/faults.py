@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import compress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..errors import Mistake
 from ..keys import is_remote
 from ..text import count, nearest, shown
+from ..tuples import NamedTuple
 from .folders import ways
 from .listing import join, parent, remote_folder
 from .patterns import bound_texts, key_pattern

@@ -6,11 +6,11 @@ returns texts, not key numbers. The order of rows is that of their first appeara
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import chain, groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from ..tuples import NamedTuple
 from .columns import RAGGED, SHARED, SINGLE
 from .listing import between
 from .patterns import Pattern, Wildcard, bound_texts, normal, plain
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     Row = tuple[str, ...]
 
 
-@dataclass(slots=True)
-class SlotTexts:
+class SlotTexts(NamedTuple):
     """One slot's keys for all rows: texts, as `Keys` will hold them. `sought`: all of them were found, none needs to be looked for."""
 
     kind: int
@@ -35,20 +34,19 @@ class SlotTexts:
     sought: bool = False
 
 
-@dataclass(slots=True)
-class Rows:
+class Rows(NamedTuple):
     """The rows of one step. `all` has every combination of wildcards, `jobs` those that make a job, `job_of` the job of each of all."""
 
     all: Relation
     jobs: Relation
     job_of: Sequence[int]
-    matches: dict[int, list[Row]] = field(default_factory=dict)
+    matches: dict[int, list[Row]]
     """For each input that is sought: key and values of each match."""
-    lacking: list[tuple[int, list[str]]] = field(default_factory=list)
+    lacking: list[tuple[int, list[str]]]
     """Inputs by slot that must have a match for each row and have none for some: the patterns as those rows mean them."""
 
 
-ONE_ROW = Rows(Relation({}, 1), Relation({}, 1), range(1))
+ONE_ROW = Rows(Relation({}, 1), Relation({}, 1), range(1), {}, [])
 """Of each step without `foreach` and without an input that is sought: one job, whatever there is."""
 
 

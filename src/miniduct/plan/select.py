@@ -6,12 +6,12 @@ A name that is a step means the step; `./name` means the key. Keys and globs are
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..errors import PlanError, UsageError
 from ..keys import is_remote
 from ..text import escaped, nearest
+from ..tuples import NamedTuple
 from .faults import mistake
 from .folders import ways
 from .order import by_step, makers
@@ -26,15 +26,14 @@ if TYPE_CHECKING:
     from .columns import Plan
 
 
-@dataclass
-class Selection:
+class Selection(NamedTuple):
     """The jobs asked for (None: all), and the keys asked for that no job makes because they are sources."""
 
     jobs: list[int] | None
-    sources: list[str] = field(default_factory=list)
-    idle: list[str] = field(default_factory=list)
+    sources: Sequence[str] = ()
+    idle: Sequence[str] = ()
     """Globs of the Ductfile's `default` that match nothing so far, each as a warning."""
-    returning: list[str] = field(default_factory=list)
+    returning: Sequence[str] = ()
     """Keys that no job makes any more, unless a dynamic target brings them back."""
 
 

@@ -7,9 +7,9 @@ here can be one too many, never one too few. Literal inputs need no order: their
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..tuples import NamedTuple
 from .patterns import Pattern, Wildcard, key_pattern
 
 if TYPE_CHECKING:
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from ..model import Slot, Step
 
 
-@dataclass(slots=True)
-class Shape:
+class Shape(NamedTuple):
     """A step's slots as patterns; None for an input that names a step. `fixed` are the names of its `foreach`."""
 
     step: Step

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -52,14 +51,14 @@ def plain(value: Any) -> Any:
         return value.hex()
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
-    if is_dataclass(value) and not isinstance(value, type):
+    if hasattr(value, "_fields"):
         return {name: plain(getattr(value, name)) for name in _described(type(value))[1]}
     return [plain(each) for each in value]
 
 
-def _described(kind: type) -> tuple[str, tuple[str, ...]]:
+def _described(kind: Any) -> tuple[str, tuple[str, ...]]:
     found = _NAMES.get(kind)
     if found is None:
         name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
-        found = _NAMES[kind] = (name, tuple(each.name for each in fields(kind) if each.name not in INNER))
+        found = _NAMES[kind] = (name, tuple(each for each in kind._fields if each not in INNER))
     return found

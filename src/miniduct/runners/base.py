@@ -5,8 +5,9 @@ One attempt number per submission, never used twice by one runner. A runner know
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +25,7 @@ class Invocation(NamedTuple):
     ask: bool = False
 
 
-@dataclass
-class Task:
+class Task(NamedTuple):
     """One attempt of one job, ready to be started.
 
     `argv` is executed without a shell of its own (the shell, where one is needed, is its first word), or `call` is called. The standard output goes
@@ -42,7 +42,7 @@ class Task:
     env: Mapping[str, str] | None = None
     timeout: float | None = None
     append: bool = False
-    mask: tuple[bytes, ...] = field(default=())
+    mask: tuple[bytes, ...] = ()
     call: Invocation | None = None
     stdout: str | None = None
     body: Callable[[Work], Mapping[str, Product] | None] | None = None
@@ -50,8 +50,7 @@ class Task:
     work: Work | None = None
 
 
-@dataclass
-class Done:
+class Done(NamedTuple):
     """The attempt ended by itself, or was killed.
 
     `code` is the exit code, negative for a signal; 127 and 126 with `error` set where the command could not be started. `output` is the size in bytes
@@ -66,14 +65,13 @@ class Done:
     error: str | None = None
     max_rss: int = 0
     """Peak resident memory in bytes, 0 where unknown."""
-    made: Mapping[str, Product] = field(default_factory=dict)
+    made: Mapping[str, Product] = {}
     """What is known already of the targets, by the paths where they were to be written."""
     raised: tuple[str, ...] = ()
     """The names of the exception that ended it, and of all its classes, where that is known."""
 
 
-@dataclass(frozen=True)
-class Lost:
+class Lost(NamedTuple):
     """The attempt's executor is gone; nothing is known of how it ended."""
 
     attempt: int

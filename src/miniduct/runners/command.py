@@ -10,13 +10,13 @@ from __future__ import annotations
 import datetime
 import os
 import re
-import shutil
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..errors import DuctError, DuctfileError, Mistake
 from ..shell import KEYWORDS, Spot, Word, check_command, lex, normalise, quote, shell_name
 from ..template import Placeholder, parse
+from ..tuples import NamedTuple
 from .programs import program_spots
 
 if TYPE_CHECKING:
@@ -317,7 +317,7 @@ class CommandTemplate:
     def _paths(self, placeholder: Placeholder, slots: Sequence[tuple[str | None, Sequence[str]]]) -> list[str]:
         part = placeholder.slot
         paths = [path for name, listed in slots if part is None or name == part for path in listed]
-        index = placeholder.index
+        index = placeholder.item
         if index is None and placeholder.name in ("input", "target") and part is None:
             index = 0
         if index is None:
@@ -366,7 +366,7 @@ def compile_command(step: Step) -> CommandTemplate:
 @lru_cache(maxsize=1)
 def strict_shell() -> tuple[str, ...]:
     """The words of the shell that runs a text: it stops at the first error, an unset variable, and a failure within a pipe (bash only)."""
-    if shutil.which("bash"):
+    if any(os.access(f"{folder}/bash", os.X_OK) for folder in os.get_exec_path()):
         return ("bash", "-euo", "pipefail", "-c")
     return ("sh", "-eu", "-c")
 
@@ -390,8 +390,8 @@ def _gives(placeholder: Placeholder, step: Step, slot: int) -> bool:
         return False
     if placeholder.part is not None:
         return step.targets[slot].name == placeholder.part
-    if placeholder.index is not None:
-        return placeholder.index == slot
+    if placeholder.item is not None:
+        return placeholder.item == slot
     return placeholder.name == "targets" or slot == 0
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import NamedTuple
+
+from ..tuples import NamedTuple
 
 GONE = (ProcessLookupError, PermissionError)
 

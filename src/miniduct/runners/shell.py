@@ -13,7 +13,6 @@ import os
 import resource  # now: os.wait4 imports it when it is first used, and by then there may be no descriptor left
 import select
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -245,6 +244,8 @@ class LocalRunner:
                 )
             except NotImplementedError:
                 pass
+        import subprocess
+
         process = subprocess.Popen(
             argv,
             executable=program,

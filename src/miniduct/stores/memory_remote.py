@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
 from ..errors import StoreError
 from ..model import Stamp
 from ..text import shown
+from ..tuples import NamedTuple
 from .base import Found
 from .files import failed, opened, write
 from .refusals import ForeignWrite, changed

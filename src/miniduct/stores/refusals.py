@@ -6,10 +6,11 @@ The stores find out which case it is, from whatever their libraries raise; the w
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..errors import StoreError
 from ..text import escaped, shown
+from ..tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -23,7 +23,7 @@ import re
 import stat
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from blake3 import blake3
 
@@ -31,6 +31,7 @@ from ..errors import StoreError
 from ..keys import base_name, glob_folder, glob_head, is_remote
 from ..model import FINGERPRINT_SIZE, Stamp
 from ..text import shown
+from ..tuples import NamedTuple
 from .local import LocalStore, reason, refused
 from .values import is_packed
 
@@ -54,12 +55,18 @@ def _nobody(key: str) -> bool:  # noqa: ARG001
 class Recorded(Protocol):
     """What `recover` asks of a trace. Fingerprints are packed, in the order of the targets."""
 
-    id: str
-    check: str
-    targets: list[str]
-    target_fps: bytes
-    target_stamps: list[Stamp]
-    through: dict[str, str]
+    @property
+    def id(self) -> str: ...
+    @property
+    def check(self) -> str: ...
+    @property
+    def targets(self) -> Sequence[str]: ...
+    @property
+    def target_fps(self) -> bytes: ...
+    @property
+    def target_stamps(self) -> Sequence[Stamp]: ...
+    @property
+    def through(self) -> Mapping[str, str]: ...
 
 
 Record = TypeVar("Record", bound=Recorded)

@@ -16,7 +16,7 @@ import struct
 import threading
 from contextlib import suppress
 from stat import S_ISREG
-from typing import IO, NamedTuple
+from typing import IO
 from zlib import crc32
 
 from blake3 import blake3
@@ -24,6 +24,7 @@ from blake3 import blake3
 from ..errors import StoreError
 from ..model import FINGERPRINT_SIZE, Stamp
 from ..text import shown
+from ..tuples import NamedTuple
 from . import tree
 from .local import LocalStore, reason
 

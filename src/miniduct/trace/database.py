@@ -17,12 +17,13 @@ import sqlite3
 import struct
 import time
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from blake3 import blake3
 
 from ..errors import StoreError, TraceError
 from ..model import Stamp
+from ..tuples import NamedTuple
 from .journal import Journal
 from .record import Failure, Trace, parse
 
@@ -86,6 +87,8 @@ class Traces:
         self._version = version
         self._journal = Journal(os.path.join(os.path.dirname(path), "journal"))
         self._pending: dict[str, Trace] = {}
+        self._written: dict[str, str] = {}
+        """Their bodies, as the journal has them."""
         self._failed: dict[str, Failure | None] = {}
         """Failures not yet in the database; None: one that is there is over."""
         self._since = 0.0
@@ -280,7 +283,7 @@ class Traces:
         """Remember a good run: in the journal when this returns, in the database later. Ends the job's failure.
         TraceError.
         """
-        self._journal.append(trace)
+        self._written[trace.id] = self._journal.append(trace)
         self._note(trace)
 
     def fail(self, failure: Failure) -> None:
@@ -335,13 +338,14 @@ class Traces:
             return
         self._ask(self._fold, None)
         self._pending.clear()
+        self._written.clear()
         self._failed.clear()
         self._since = 0.0
         self._journal.clear()
 
     def _fold(self, db: sqlite3.Connection) -> None:
         traces = self._pending.values()
-        rows = [_row(trace) for trace in traces]
+        rows = [_row(trace, self._written.get(trace.id)) for trace in traces]
         long = {row[7]: _joined(trace.inputs) for row, trace in zip(rows, traces) if row[7] is not None}
         with _transaction(db):
             lists = _leave_behind(db, traces)
@@ -547,7 +551,7 @@ class _transaction:  # noqa: N801 (reads as a word at the place of use)
             self._db.execute("ROLLBACK")
 
 
-def _row(trace: Trace) -> tuple[Any, ...]:
+def _row(trace: Trace, body: str | None) -> tuple[Any, ...]:
     stamps = list(chain.from_iterable(trace.target_stamps))
     long = len(trace.inputs) > INLINE
     return (
@@ -557,7 +561,7 @@ def _row(trace: Trace) -> tuple[Any, ...]:
         trace.seconds,
         _joined(trace.targets),
         struct.pack(f"<{len(stamps)}q", *stamps),
-        trace.body(inputs=False) if long else trace.written or trace.body(),
+        trace.body(inputs=False) if long else body or trace.body(),
         _digest(_joined(trace.inputs)) if long else None,
         trace.input_fps if long else None,
     )
@@ -571,14 +575,14 @@ def _traces(db: sqlite3.Connection, where: str, values: Sequence[object]) -> lis
         if not isinstance(trace, Trace):
             continue
         numbers = struct.unpack(f"<{len(stamps) // 8}q", stamps)
-        trace.target_stamps = [Stamp(*numbers[at : at + 4]) for at in range(0, len(numbers), 4)]
+        trace = trace._replace(target_stamps=[Stamp(*numbers[at : at + 4]) for at in range(0, len(numbers), 4)])
         if names is not None:
             if names not in lists:
                 row = db.execute("SELECT list FROM names WHERE digest = ?", (names,)).fetchone()
                 if row is None:
                     continue
                 lists[names] = _parted(row[0])
-            trace.inputs, trace.input_fps = lists[names], fps
+            trace = trace._replace(inputs=lists[names], input_fps=fps)
         found.append(trace)
     return found
 

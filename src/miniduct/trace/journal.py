@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import StoreError
 from ..text import count
-from .record import parse, unsealed
+from .record import parse, sealed, unsealed
 
 if TYPE_CHECKING:
     from .record import Failure, Trace
@@ -26,9 +26,10 @@ class Journal:
         self._fd = -1
         self._size = 0
 
-    def append(self, record: Trace | Failure) -> None:
-        """Write the record's line. StoreError where the disk takes no more; the journal is then as before."""
-        line = record.to_line()
+    def append(self, record: Trace | Failure) -> str:
+        """Write the record's line; its body. StoreError where the disk takes no more; the journal is then as before."""
+        body = record.body()
+        line = sealed(body)
         try:
             fd = self._fd if self._fd >= 0 else self._open()
             written = os.write(fd, line)
@@ -38,6 +39,7 @@ class Journal:
             self._cut(self._size)
             raise _refused("write", self._path, error) from None
         self._size += len(line)
+        return body
 
     def _open(self) -> int:
         self._fd = fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 from binascii import a2b_base64, b2a_base64
-from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from ..model import FINGERPRINT_SIZE, Stamp
+from ..tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FORMAT = 1
 ReasonTuple = tuple[str, str | None, str | None, str | None]
@@ -23,8 +26,7 @@ ReasonTuple = tuple[str, str | None, str | None, str | None]
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
-@dataclass(slots=True)
-class Trace:
+class Trace(NamedTuple):
     """What the last good run of a job saw and made. Fingerprints are packed, 32 bytes a name, in the order of the
     names.
 
@@ -50,10 +52,8 @@ class Trace:
     attempts: int = 1
     output: int = 0
     log: str | None = None
-    reasons: list[ReasonTuple] = field(default_factory=list)
-    through: dict[str, str] = field(default_factory=dict)
-    written: str = field(default="", repr=False, compare=False)
-    """The body as the journal has it, for the database."""
+    reasons: tuple[ReasonTuple, ...] = ()
+    through: Mapping[str, str] = {}
 
     def target_fingerprint(self, key: str) -> bytes | None:
         """The fingerprint of a target that the run made; None for any other key."""
@@ -93,8 +93,7 @@ class Trace:
 
     def to_line(self) -> bytes:
         """The trace as a line of the journal."""
-        self.written = self.body()
-        return sealed(self.written)
+        return sealed(self.body())
 
     @classmethod
     def from_line(cls, line: bytes) -> Trace:
@@ -107,8 +106,7 @@ class Trace:
         return found
 
 
-@dataclass(slots=True)
-class Failure:
+class Failure(NamedTuple):
     """How the last run of a job failed. `when` is seconds since the epoch; `exit_code` is None where no command
     ended.
     """
@@ -122,8 +120,8 @@ class Failure:
     error: str
     exit_code: int | None = None
     log: str | None = None
-    facts: list[str] = field(default_factory=list)
-    reasons: list[ReasonTuple] = field(default_factory=list)
+    facts: tuple[str, ...] = ()
+    reasons: tuple[ReasonTuple, ...] = ()
 
     def body(self) -> str:
         """The failure as JSON."""
@@ -140,7 +138,7 @@ class Failure:
                 self.error,
                 self.exit_code,
                 self.log,
-                list(self.facts),
+                self.facts,
                 self.reasons,
             )
         )
@@ -174,8 +172,8 @@ def parse(body: bytes | str) -> Trace | Failure:
             return _trace(found)
         if found[1] == "f":
             job_id, step, values, run, when, seconds, error, code, log, facts, reasons = found[2:]
-            told = [_reason(each) for each in reasons]
-            return Failure(job_id, step, values, run, when, seconds, error, code, log, facts, told)
+            told = tuple([_reason(each) for each in reasons])
+            return Failure(job_id, step, values, run, when, seconds, error, code, log, tuple(facts), told)
     except (IndexError, KeyError, TypeError) as error:
         raise ValueError("not a record") from error
     raise ValueError(f"kind {found[1]}")
@@ -201,7 +199,7 @@ def _trace(found: list[Any]) -> Trace:
         found[16],
         found[17],
         found[18],
-        [_reason(each) for each in found[19]],
+        tuple([_reason(each) for each in found[19]]),
         found[20] if len(found) > 20 else {},
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from typing import Any
 
@@ -23,8 +22,7 @@ def test_each_setting_of_a_step_has_a_converter() -> None:
 
 
 def test_each_setting_of_a_step_is_in_the_model() -> None:
-    fields = {field.name for field in dataclasses.fields(Step)}
-    assert set(tables.names(tables.STEP)) - fields == {"python", "shell"}  # Call, a part of Run
+    assert set(tables.names(tables.STEP)) - set(Step._fields) == {"python", "shell"}  # Call, a part of Run
 
 
 def test_no_foreign_word_is_a_setting_or_means_two_things() -> None:

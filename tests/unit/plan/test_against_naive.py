@@ -197,5 +197,5 @@ def check_order(found: Plan) -> None:
 
 
 def test_project_is_a_value_for_the_tests_above() -> None:
-    assert project(step("a")).step("a").name == "a"
+    assert project(step("a")).steps[0].name == "a"
     assert Disk("a/b").stat("a/b") is not None

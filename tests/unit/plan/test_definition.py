@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import pytest
 
-from miniduct.model import Body, Call, Run
+from miniduct.model import Body, Call, Run, Step
 from miniduct.plan.definition import command_digest, definition, definition_digest, definitions, differences
 from support_plan import step
 
-BASE = replace(step("a"), run=Run("python a.py {input} --to {day}"), env=("HOME",), params={"n": 1})
+BASE = step("a")._replace(run=Run("python a.py {input} --to {day}"), env=("HOME",), params={"n": 1})
 ENVIRON = {"HOME": "/home/u", "OTHER": "x"}
 VARS = {"day": "1", "unused": "2"}
 
 
-def text(changed: object = BASE, environ: dict[str, str] | None = None, given: dict[str, str] | None = None) -> str:
-    return definition(changed, environ or ENVIRON, given or VARS)  # type: ignore[arg-type]
+def text(changed: Step = BASE, environ: dict[str, str] | None = None, given: dict[str, str] | None = None) -> str:
+    return definition(changed, environ or ENVIRON, given or VARS)
 
 
 @pytest.mark.parametrize(
@@ -32,11 +32,11 @@ def text(changed: object = BASE, environ: dict[str, str] | None = None, given: d
         {"run": Run("python   a.py {input} \\\n  --to {day}  # why\n")},
     ],
 )
-def test_what_cannot_change_the_effect_does_not_count(change: dict[str, object]) -> None:
-    assert text(replace(BASE, **change)) == text()  # type: ignore[arg-type]
+def test_what_cannot_change_the_effect_does_not_count(change: dict[str, Any]) -> None:
+    assert text(BASE._replace(**change)) == text()
 
 
-CALL = replace(step("a"), run=None, call=Call("job", "f"), code=(("job", "1"), ("helper", "2")), params={"n": 1})
+CALL = step("a")._replace(run=None, call=Call("job", "f"), code=(("job", "1"), ("helper", "2")), params={"n": 1})
 
 
 @pytest.mark.parametrize(
@@ -49,17 +49,17 @@ CALL = replace(step("a"), run=None, call=Call("job", "f"), code=(("job", "1"), (
         ({"params": {"n": 2}}, [("params", "n", "1", "2")]),
     ],
 )
-def test_code_counts_and_is_told_by_module(change: dict[str, object], told: list[object]) -> None:
-    assert differences(text(CALL), text(replace(CALL, **change))) == told  # type: ignore[arg-type]
+def test_code_counts_and_is_told_by_module(change: dict[str, Any], told: list[object]) -> None:
+    assert differences(text(CALL), text(CALL._replace(**change))) == told
 
 
 def test_code_is_a_part_of_the_digest_of_a_call() -> None:
-    changed = text(replace(CALL, code=(("job", "9"),)))
+    changed = text(CALL._replace(code=(("job", "9"),)))
     assert command_digest(["x"], changed) != command_digest(["x"], text(CALL))
 
 
 def test_what_a_function_is_given_beforehand_does_not_count_twice() -> None:
-    assert text(replace(CALL, call=Call("job", "f", "etl", ("input",)))) == text(CALL)
+    assert text(CALL._replace(call=Call("job", "f", "etl", ("input",)))) == text(CALL)
 
 
 def test_a_command_says_nothing_of_code() -> None:
@@ -69,7 +69,7 @@ def test_a_command_says_nothing_of_code() -> None:
 
 
 def test_from_command_to_function_is_one_difference() -> None:
-    told = differences(text(replace(BASE, params={"n": 1}, env=())), text(CALL))
+    told = differences(text(BASE._replace(params={"n": 1}, env=())), text(CALL))
     assert [kind for kind, *_ in told] == ["command"]
 
 
@@ -88,9 +88,9 @@ def test_from_command_to_function_is_one_difference() -> None:
     ],
 )
 def test_what_can_change_the_effect_is_told_by_kind_and_name(
-    change: dict[str, object], kind: str, key: str | None
+    change: dict[str, Any], kind: str, key: str | None
 ) -> None:
-    other = text(replace(BASE, **change))  # type: ignore[arg-type]
+    other = text(BASE._replace(**change))
     assert [(each[0], each[1]) for each in differences(text(), other)] == [(kind, key)]
     assert definition_digest(other) != definition_digest(text())
 
@@ -106,39 +106,38 @@ def test_only_vars_of_the_command_count() -> None:
 
 
 def test_command_digest_is_of_the_words_and_what_surrounds_them() -> None:
-    renamed = text(replace(BASE, run=Run("python a.py {inputs} --to {other}")), given={"other": "1"})
+    renamed = text(BASE._replace(run=Run("python a.py {inputs} --to {other}")), given={"other": "1"})
     words = ["python", "a.py", "x", "--to", "1"]
     assert command_digest(words, text()) == command_digest(words, renamed)
     assert command_digest(words, text()) != command_digest([*words, "y"], text())
-    assert command_digest(words, text()) != command_digest(words, text(replace(BASE, cwd="sub")))
+    assert command_digest(words, text()) != command_digest(words, text(BASE._replace(cwd="sub")))
     assert len(command_digest(["\udcff"], text())) == 32
 
 
-BODY = replace(
-    step("a"),
+BODY = step("a")._replace(
     run=None,
     body=Body(print, "f()", arguments=((None,), (None,), (("", "value", (0,)),))),
     code=(("f", "1"),),
 )
 OTHERS = {
-    "label": replace(BODY, body=Body(print, "g()", arguments=BODY.body.arguments if BODY.body else None)),
-    "arguments": replace(BODY, body=Body(print, "f()", arguments=((None,), ("x",), (("", "value", (0,)),)))),
-    "code": replace(BODY, code=(("f", "2"),)),
-    "params": replace(BODY, params={"n": 1}),
-    "params that are equal to Python": replace(BODY, params={"n": True}),
-    "env": replace(BODY, env=("HOME",)),
-    "env_set": replace(BODY, env_set={"A": "1"}),
-    "cwd": replace(BODY, cwd="sub"),
-    "keep": replace(BODY, keep=True),
-    "copy": replace(BODY, copy=True),
-    "sha256": replace(BODY, sha256="0" * 64),
-    "run": replace(BODY, run=Run("true")),
-    "call": replace(BODY, call=Call("job", "f")),
+    "label": BODY._replace(body=Body(print, "g()", arguments=BODY.body.arguments if BODY.body else None)),
+    "arguments": BODY._replace(body=Body(print, "f()", arguments=((None,), ("x",), (("", "value", (0,)),)))),
+    "code": BODY._replace(code=(("f", "2"),)),
+    "params": BODY._replace(params={"n": 1}),
+    "params that are equal to Python": BODY._replace(params={"n": True}),
+    "env": BODY._replace(env=("HOME",)),
+    "env_set": BODY._replace(env_set={"A": "1"}),
+    "cwd": BODY._replace(cwd="sub"),
+    "keep": BODY._replace(keep=True),
+    "copy": BODY._replace(copy=True),
+    "sha256": BODY._replace(sha256="0" * 64),
+    "run": BODY._replace(run=Run("true")),
+    "call": BODY._replace(call=Call("job", "f")),
 }
 
 
 def test_definitions_of_many_steps_are_those_of_each() -> None:
-    steps = [BODY, BASE, *OTHERS.values(), CALL, replace(BODY, name="b"), replace(BASE, name="b")]
+    steps = [BODY, BASE, *OTHERS.values(), CALL, BODY._replace(name="b"), BASE._replace(name="b")]
     assert definitions(steps, ENVIRON, VARS) == [text(each) for each in steps]
 
 

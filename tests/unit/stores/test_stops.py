@@ -132,7 +132,8 @@ class Build:
             if self.keeps_aside:
                 staging.keep_aside(pairs[0][0])
             record = trace(store, pairs, self.run)
-            record.through = {key: place for key, _ in pairs if (place := staging.leads(key)) is not None}
+            leads = {key: place for key, _ in pairs if (place := staging.leads(key)) is not None}
+            record = record._replace(through=leads)
             traces.record(record)
             staging.publish([(key, at) for key, at in pairs if key != at], record.through)
             if self.direct:
@@ -444,7 +445,7 @@ def test_staged_file_with_other_content_than_recorded_is_not_published(tmp_path:
     record = trace(LocalStore(), [("out/a.txt", staging.path("out/a.txt"))], 1)
     os.unlink(staging.path("out/a.txt"))
     put(staging.path("out/a.txt"), "something else\n")
-    record.target_stamps = [Stamp(1, 2, 3, 4)]
+    record = record._replace(target_stamps=[Stamp(1, 2, 3, 4)])
     assert Staging(".duct").recover([record]) == []
     assert text("out/a.txt") == OLD
 

@@ -16,7 +16,7 @@ import secrets
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import google_crc32c
 from blake3 import blake3
@@ -26,6 +26,7 @@ from google.api_core.retry import Retry as LibraryRetry
 from ...errors import StoreError
 from ...keys import bucket_and_name, host_of, key_of
 from ...model import Stamp
+from ...tuples import NamedTuple
 from ..base import Found
 from ..files import failed, opened, write
 from ..network import in_time
