@@ -99,7 +99,7 @@ class _OfStep:
 class Commands:
     """Renders the commands of a plan's jobs. A step's template is compiled once.
 
-    `staged` tells where a target is written first, `copied` where the local copy of a remote input lies.
+    `staged` tells where a target is written first, from its key and whose stage that is; `copied` where the local copy of a remote input lies.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Commands:
         plan: Plan,
         variables: Mapping[str, str],
         definitions: Sequence[str],
-        staged: Callable[[str], str],
+        staged: Callable[[str, str], str],
         copied: Callable[[int], str],
         manifests: str,
     ) -> None:
@@ -139,7 +139,8 @@ class Commands:
 
     def _find_targets(self, job: Job) -> Targets:
         kinds = self._of(job.step_number).kinds
-        every = [self._target(text, dynamic, direct) for text, (dynamic, direct) in zip(job.texts, kinds)]
+        owner = job.id if (True, False) in kinds else ""
+        every = [self._target(text, dynamic, direct, owner) for text, (dynamic, direct) in zip(job.texts, kinds)]
         staged: list[str] = []
         direct: list[str] = []
         globs: set[str] = set()
@@ -152,9 +153,9 @@ class Commands:
         far = any(map(is_remote, job.texts))
         return Targets(every, staged, direct, globs, not (direct or globs or far or odd), far)
 
-    def _target(self, text: str, dynamic: bool, direct: bool) -> Target:
+    def _target(self, text: str, dynamic: bool, direct: bool, owner: str) -> Target:
         given = _plain(glob_folder(text) or ".") if dynamic else text
-        return Target(text, dynamic, direct, given, given if direct else self._staged(given))
+        return Target(text, dynamic, direct, given, given if direct else self._staged(given, owner))
 
     def render(self, job: Job) -> Rendered:
         """The command as it is started, from the step's `cwd`. DuctError where it is too long for the system."""

@@ -267,7 +267,7 @@ class Publisher:
         if target.direct:
             found = self._staging.made(self._plan.job(job).id, target.text, lambda key: self._is_others(job, key))
         else:
-            found = self._staging.members(target.text, staged=True)
+            found = self._staging.members(target.text, owner=self._plan.job(job).id)
         stamped = [(key, at, self._store.stat(at)) for key, at in found]
         return [Made(key, at, stamp) for key, at, stamp in stamped if stamp is not None]
 
@@ -279,7 +279,7 @@ class Publisher:
         facts = []
         for target in missing[:5]:
             name = _called(target)
-            at = name if target.direct else self._staging.path(name)
+            at = f"{target.place}/{base_name(name)}" if target.dynamic and not target.direct else target.place
             if os.path.isdir(at) and not name.endswith("/") and not target.dynamic:
                 facts.append(f'{shown(name)} is a folder; a target that is a folder as a whole ends in "/"')
                 continue

@@ -8,7 +8,8 @@ was begun; it may itself be killed and run again.
 Keys are paths seen from the root, which is the working folder. A key's stage is a mirror: `stage/` for keys in the
 project, `stage-up/N/` for those N folders above it, `stage-abs/` for absolute ones. On another file system it is a
 hidden folder beside the target, for a rename does not cross file systems; those folders are noted in `stages` before
-they are made.
+they are made. A job of which a target is a pattern has such a mirror of its own, below `stage-own/`: whatever it finds
+there it has made itself.
 
 A symbolic link in the place of a target is replaced or moved as what it is. Where it leads is written to only for the
 keys in `through`, of which the caller knows that nothing stands there that duct has not written.
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from blake3 import blake3
 
 from ..errors import StoreError
-from ..keys import base_name, glob_folder, glob_head, is_remote
+from ..keys import base_name, glob_folder, glob_head, is_remote, unescaped
 from ..model import FINGERPRINT_SIZE, Stamp
 from ..text import shown
 from ..tuples import NamedTuple
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 NOTHING: Mapping[str, str] = {}
-MIRRORS = ("stage", "stage-up", "stage-abs", "stage-remote")
+OWN = "stage-own"
+MIRRORS = ("stage", "stage-up", "stage-abs", "stage-remote", OWN)
 MOVED, COPIED, ABSENT, STRANGE, OTHERS = "moved", "copied", "absent", "strange", "others"
 """How what stands in the place of a direct target is guarded: its last good copy was moved away, copied away, or there
 was none. Beside the members of a pattern: a file that no job made (it stays, and is copied for the case that the
@@ -117,6 +119,10 @@ class Staging:
         self._stages: dict[str, str] = {}
         self._made: set[str] = set()
         self._outside: set[str] = set()
+        """The hidden folders that are needed."""
+        self._noted: set[str] = set()
+        self._writing: dict[str, list[str]] = {}
+        """The patterns that commands of running jobs write to directly, by job id."""
         self._device: int | None = None
         self._hidden = ""
         self._count = 0
@@ -124,8 +130,9 @@ class Staging:
 
     # -- where things are ---------------------------------------------------------------------------------------------------------------
 
-    def path(self, key: str) -> str:
+    def path(self, key: str, owner: str = "") -> str:
         """Where the command must write the key: the same path each time, with the key's own name. Nothing is made.
+        `owner` is the id of a job that has a stage of its own.
 
         For a remote key its name is made harmless; from there it is published to its store, and nothing here does that.
         """
@@ -136,7 +143,23 @@ class Staging:
         stage = self._stages.get(folder)
         if stage is None:
             stage = self._stages[folder] = self._stage_of(folder)
-        return stage + key[cut:]
+        return (self._own(stage, owner) if owner else stage) + key[cut:]
+
+    def _own(self, stage: str, owner: str) -> str:
+        """The stage of that job for what has this one otherwise."""
+        name = blake3(os.fsencode(owner)).hexdigest(length=12)
+        return f"{stage}{name}/" if stage in self._outside else f"{self.state}/{OWN}/{name}{stage[len(self.state) :]}"
+
+    @staticmethod
+    def owner(job_id: str, staged: Iterable[str], dynamic: Collection[str]) -> str:
+        """Whose stage a job's targets are written to: its own, where one of them is a pattern; "": that of all."""
+        return job_id if dynamic and any(text in dynamic for text in staged) else ""
+
+    def _clear(self, owner: str) -> None:
+        """Remove all that is in the stage of its own."""
+        _remove_tree(self._own(f"{self.state}/", owner))
+        for stage in self._outside:
+            _remove_tree(self._own(stage, owner))
 
     def _stage_of(self, folder: str) -> str:
         if self._device is None:
@@ -195,23 +218,28 @@ class Staging:
         command updates them. Of the files that match a pattern, `members` are those that the job's last run made, and
         `others` tells those that are another job's affair. `through`: see above.
         """
+        owner = self.owner(job_id, staged, dynamic)
         try:
+            if owner:
+                self._clear(owner)
             for text in staged:
                 if text in dynamic:
-                    self._prepare_members(text, members if keep else ())
+                    self._prepare_members(text, members if keep else (), owner)
                 else:
-                    self._prepare_staged(text, keep)
+                    self._prepare_staged(text, keep, owner)
             if direct:
                 guard = self._guarding(job_id, direct, keep, dynamic, members, others, through)
                 self._guard(guard, keep)
+                if guard.globs:
+                    self._writing[job_id] = guard.globs
         except OSError as error:
             raise _stopped("make room for the targets", error) from None
 
-    def _prepare_staged(self, key: str, keep: bool) -> None:
-        at = self.path(key)
+    def _prepare_staged(self, key: str, keep: bool, owner: str) -> None:
+        at = self.path(key, owner)
         folder = at[: at.rfind("/", 0, -1) + 1]
-        if folder not in self._made:
-            self._make(folder)
+        if owner or folder not in self._made:
+            self._make(folder, again=bool(owner))
         folder = key[: key.rfind("/", 0, -1) + 1]
         if folder not in self._made and not is_remote(key):
             self._make(folder)
@@ -222,37 +250,41 @@ class Staging:
             _copy(key.rstrip("/"), copy)
             os.rename(copy, at.rstrip("/"))
 
-    def _prepare_members(self, text: str, kept: Collection[str]) -> None:
+    def _prepare_members(self, text: str, kept: Collection[str], owner: str) -> None:
         folder = glob_folder(text)
-        self._make(self._staged_folder(folder))
+        stage = self._staged_folder(folder, owner)
+        self._make(stage, again=True)
         self._make(folder)
-        for _, at in self.members(text, staged=True):
-            self._remove_any(at)
-        for key, place in self.members(text, staged=False) if kept else ():
+        for key, place in self.members(text) if kept else ():
             if key in kept:
-                at = self._staged_folder(folder) + key[len(folder) :]
-                self._make(at[: at.rfind("/") + 1])
+                at = stage + key[len(folder) :]
+                self._make(at[: at.rfind("/") + 1], again=True)
                 self._copy_into_place(place, at)
 
-    def _staged_folder(self, folder: str) -> str:
+    def _staged_folder(self, folder: str, owner: str) -> str:
         """The stage of what lies directly in the folder ("" or with its slash)."""
-        return self.path(f"{folder}x")[:-1]
+        return self.path(f"{folder}x", owner)[:-1]
 
-    def _make(self, folder: str) -> None:
-        if not folder or folder in self._made:
+    def _make(self, folder: str, *, again: bool = False) -> None:
+        """`again`: it may have been removed since it was made."""
+        if not folder or (folder in self._made and not again):
             return
-        if folder in self._outside:
-            self._note_outside(folder)
+        if self._hidden and self._hidden in folder:
+            self._note_outside(folder[: folder.index(self._hidden) + len(self._hidden)])
         try:
             os.makedirs(folder, exist_ok=True)
         except FileExistsError:
             raise StoreError(f"cannot make the folder {shown(folder)}: a file is in its place") from None
-        self._made.add(folder)
+        if not again:
+            self._made.add(folder)
 
     def _note_outside(self, folder: str) -> None:
+        if folder not in self._outside or folder in self._noted:
+            return
         os.makedirs(self.state, exist_ok=True)
         with open(f"{self.state}/stages", "a", encoding="ascii") as file:
             file.write(json.dumps(folder) + "\n")
+        self._noted.add(folder)
 
     # -- direct targets -----------------------------------------------------------------------------------------------------------------
 
@@ -277,7 +309,7 @@ class Staging:
         for text in direct:
             if text in dynamic:
                 self._make(glob_folder(text))
-                for key, _ in self.members(text, staged=False):
+                for key, _ in self.members(text):
                     found[key] = OTHERS if others(key) else self._how(key, keep) if key in members else STRANGE
             else:
                 self._make(text[: text.rfind("/", 0, -1) + 1])
@@ -327,7 +359,9 @@ class Staging:
         """
         guard = self._read_guard(f"{self._note_path(job_id)}.json")
         if guard is not None:
-            self._restore(guard, others, keep_halves=False)
+            disputed = self._disputed(job_id)
+            self._restore(guard, lambda key: others(key) or key in disputed, keep_halves=False)
+        self._writing.pop(job_id, None)
 
     def _restore(self, guard: Guard, others: Callable[[str], bool] = _nobody, *, keep_halves: bool) -> None:
         try:
@@ -343,7 +377,7 @@ class Staging:
                     self._drop_half(item.place, keep_halves)
             before = {item.place for item in guard.items}
             for text in guard.globs:
-                for key, _ in self.members(text, staged=False):
+                for key, _ in self.members(text):
                     if key not in before and not others(key):
                         self._drop_half(key, keep_halves)
             os.unlink(guard.path)
@@ -369,6 +403,7 @@ class Staging:
         each with the copy that was kept.
         """
         guard = self._read_guard(f"{self._note_path(job_id)}.json")
+        self._writing.pop(job_id, None)
         return [] if guard is None else self._commit(guard)
 
     def _commit(self, guard: Guard) -> list[tuple[str, str]]:
@@ -401,15 +436,15 @@ class Staging:
 
     # -- after a command ----------------------------------------------------------------------------------------------------------------
 
-    def members(self, text: str, *, staged: bool) -> list[tuple[str, str]]:
-        """The files that match a pattern for glob(), sorted: each one's key, and where it is (in the stage, or in its
-        place).
+    def members(self, text: str, *, owner: str = "") -> list[tuple[str, str]]:
+        """The files that match a pattern for glob(), sorted: each one's key, and where it is (in the stage of its
+        `owner`, or in its place).
         """
         from glob import escape, glob
 
         folder = glob_folder(text)
         rest = text[len(glob_head(text)) :]
-        before = self._staged_folder(folder) if staged else folder
+        before = self._staged_folder(folder, owner) if owner else folder
         try:
             found = [path for path in glob(escape(before) + rest, recursive=True) if os.path.isfile(path)]
         except OSError as error:
@@ -417,12 +452,29 @@ class Staging:
         return sorted((folder + path[len(before) :], path) for path in set(found))
 
     def made(self, job_id: str, text: str, others: Callable[[str], bool]) -> list[tuple[str, str]]:
-        """The members of a direct pattern that the command made or changed, as `members` gives them."""
+        """The members of a direct pattern that the command made or changed, as `members` gives them. StoreError where
+        another running job may have made one of them.
+        """
         guard = self._read_guard(f"{self._note_path(job_id)}.json")
         items = guard.items if guard is not None else []
         strange = {item.place for item in items if item.how == STRANGE and item.untouched(self._store)}
-        found = self.members(text, staged=False)
-        return [(key, at) for key, at in found if key not in strange and not others(key)]
+        found = [(key, at) for key, at in self.members(text) if key not in strange and not others(key)]
+        disputed = self._disputed(job_id)
+        for key in disputed.keys() & {key for key, _ in found} - {item.place for item in items}:
+            raise StoreError(
+                f"cannot tell who made {shown(key)}",
+                facts=[f"another job that runs now makes {shown(disputed[key])}, which it matches, too"],
+                hint="write to {target}, or let no file match the targets of two jobs",
+            )
+        return found
+
+    def _disputed(self, job_id: str) -> dict[str, str]:
+        """What matches the patterns that other running jobs write to directly, each with the pattern."""
+        found: dict[str, str] = {}
+        for other, texts in self._writing.items() if len(self._writing) > (job_id in self._writing) else ():
+            for text in texts if other != job_id else ():
+                found.update((key, unescaped(text)) for key, _ in self.members(text))
+        return found
 
     def leads(self, key: str) -> str | None:
         """Where the symbolic link in the key's place leads, as a key where that is in the project; None: it is no link.
@@ -533,15 +585,15 @@ class Staging:
         os.rename(part, place)
         _remove_tree(source)
 
-    def discard(self, job_id: str, staged: Sequence[str], *, dynamic: Collection[str] = ()) -> None:  # noqa: ARG002
+    def discard(self, job_id: str, staged: Sequence[str], *, dynamic: Collection[str] = ()) -> None:
         """Remove what a failed attempt left in the stage."""
         try:
+            owner = self.owner(job_id, staged, dynamic)
+            if owner:
+                self._clear(owner)
+                return
             for text in staged:
-                if text not in dynamic:
-                    self._remove_any(self.path(text))
-                    continue
-                for _, at in self.members(text, staged=True):
-                    self._remove_any(at)
+                self._remove_any(self.path(text))
         except OSError as error:
             raise _stopped("clear the stage", error) from None
 
@@ -675,7 +727,7 @@ class Staging:
             if is_remote(key) or is_packed(stamp):
                 continue  # it was in its place before the journal told of it
             wanted = trace.target_fps[number * size : number * size + size]
-            for at in self._staged_places(key):
+            for at in self._staged_places(key, trace.id):
                 if self._holds(at, stamp, wanted, trace.check):
                     moves.append((key, at))
                     break
@@ -684,16 +736,18 @@ class Staging:
                     return None
         return moves
 
-    def _staged_places(self, key: str) -> Iterator[str]:
-        """Where the key may be staged: its own stage, or below that of a folder above it, from which a pattern with
-        folders was staged.
+    def _staged_places(self, key: str, owner: str) -> Iterator[str]:
+        """Where the job's key may be staged: in its own stage, in that of all, or below that of a folder above it, from
+        which a pattern with folders was staged.
         """
-        first = self.path(key)
-        yield first
+        yield self.path(key)
+        yield self.path(key, owner)
         for stage in self._stages_outside():
             folder = stage[: stage.rfind("/", 0, -1) + 1]
-            if key.startswith(folder) and stage + key[len(folder) :] != first:
+            if key.startswith(folder):
+                self._outside.add(stage)
                 yield stage + key[len(folder) :]
+                yield self._own(stage, owner) + key[len(folder) :]
 
     def _holds(self, path: str, stamp: Stamp, wanted: bytes, check: str) -> bool:
         """Is what was fingerprinted there? Size, mtime and inode survive a rename; the ctime does not."""

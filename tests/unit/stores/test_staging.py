@@ -257,26 +257,40 @@ def test_members_are_found_in_the_stage_with_their_keys(staging: Staging) -> Non
     staging.prepare("job", staged=["out/p/*.csv"], direct=[], dynamic=["out/p/*.csv"])
     assert os.path.isdir("out/p")
     for name in ("b.csv", "a.csv", "c.txt", ".hidden.csv"):
-        put(f".duct/stage/out/p/{name}", name)
-    os.mkdir(".duct/stage/out/p/folder.csv")
-    found = staging.members("out/p/*.csv", staged=True)
-    assert found == [(f"out/p/{name}", f".duct/stage/out/p/{name}") for name in ("a.csv", "b.csv")]
+        put(staging.path(f"out/p/{name}", "job"), name)
+    os.mkdir(staging.path("out/p/folder.csv", "job"))
+    found = staging.members("out/p/*.csv", owner="job")
+    assert found == [(f"out/p/{name}", staging.path(f"out/p/{name}", "job")) for name in ("a.csv", "b.csv")]
     staging.publish(found)
     assert sorted(os.listdir("out/p")) == ["a.csv", "b.csv"]
 
 
 def test_members_below_folders(staging: Staging) -> None:
-    put(".duct/stage/out/x/y/a", "")
-    put(".duct/stage/out/b", "")
-    assert [key for key, _ in staging.members("out/**", staged=True)] == ["out/b", "out/x/y/a"]
-    assert [key for key, _ in staging.members("out/*/*/a", staged=True)] == ["out/x/y/a"]
+    put(staging.path("out/x/y/a", "job"), "")
+    put(staging.path("out/b", "job"), "")
+    assert [key for key, _ in staging.members("out/**", owner="job")] == ["out/b", "out/x/y/a"]
+    assert [key for key, _ in staging.members("out/*/*/a", owner="job")] == ["out/x/y/a"]
+
+
+def test_a_job_with_a_pattern_has_a_stage_of_its_own(staging: Staging) -> None:
+    for job in ("one", "two"):
+        staging.prepare(job, staged=["p/*.csv", "p/index"], dynamic=["p/*.csv"])
+        put(staging.path("p/a.csv", job), job)
+        put(staging.path("p/work/tmp", job), job)
+    assert len({staging.path("p/a.csv", owner) for owner in ("", "one", "two")}) == 3
+    assert os.path.dirname(staging.path("p/a.csv", "one")) == os.path.dirname(staging.path("p/index", "one"))
+    assert text(staging.path("p/a.csv", "one")) == "one"
+    staging.prepare("one", staged=["p/*.csv"], dynamic=["p/*.csv"])
+    assert os.listdir(staging.path("p", "one")) == [], "nothing is left of an attempt before"
+    staging.discard("two", ["p/*.csv"], dynamic=["p/*.csv"])
+    assert not os.path.exists(staging.path("p", "two"))
 
 
 def test_literal_characters_of_a_pattern_are_escaped(staging: Staging) -> None:
     put("o[1]/a*b/x1", "")
     put("o[1]/a*b/y1", "")
     put("o[1]/aXb/x1", "")
-    assert [key for key, _ in staging.members("o[[]1]/a[*]b/x*", staged=False)] == ["o[1]/a*b/x1"]
+    assert [key for key, _ in staging.members("o[[]1]/a[*]b/x*")] == ["o[1]/a*b/x1"]
 
 
 def test_key_with_characters_of_patterns_is_a_key(staging: Staging) -> None:
@@ -284,13 +298,6 @@ def test_key_with_characters_of_patterns_is_a_key(staging: Staging) -> None:
     make(staging, "out/a*b", "new")
     assert text("out/a*b") == "new"
     assert text(staging.path("out/aXb")) == "of another job"
-
-
-def test_prepare_removes_members_left_in_the_stage_and_nothing_else(staging: Staging) -> None:
-    put(".duct/stage/out/1-a", "half")
-    put(".duct/stage/out/2-a", "of another job")
-    staging.prepare("job", staged=["out/1-*"], direct=[], dynamic=["out/1-*"])
-    assert os.listdir(".duct/stage/out") == ["2-a"]
 
 
 # -- direct targets -------------------------------------------------------------------------------------------------------------------------

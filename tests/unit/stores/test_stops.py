@@ -118,7 +118,7 @@ class Build:
                 members=members if self.members_are_ours else (),
             )
             for key, content in self.makes.items():
-                at = key if self._is_direct(key) else staging.path(key)
+                at = key if self._is_direct(key) else staging.path(key, self._owner)
                 os.chmod(".", 0o755)  # a call to stop at
                 put(at, HALF)
                 os.chmod(".", 0o755)
@@ -140,6 +140,10 @@ class Build:
                 staging.commit("job")
             traces.fold()
 
+    @property
+    def _owner(self) -> str:
+        return Staging.owner("job", self.staged, self.dynamic)
+
     def _is_direct(self, key: str) -> bool:
         return any(key.startswith(text.rstrip("*")) for text in self.direct)
 
@@ -148,9 +152,9 @@ class Build:
         for text_ in [*self.staged, *self.direct]:
             direct = text_ in self.direct
             if text_ in self.dynamic:
-                pairs += staging.members(text_, staged=not direct)
+                pairs += staging.members(text_, owner="" if direct else self._owner)
             else:
-                pairs.append((text_, text_ if direct else staging.path(text_)))
+                pairs.append((text_, text_ if direct else staging.path(text_, self._owner)))
         return pairs
 
 

@@ -1,0 +1,103 @@
+"""Jobs whose targets are patterns, side by side: each has made what it has made, whatever the others are about to make."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from support import Sandbox
+
+REGIONS = """
+[step.split]
+inputs = "days/{region}.txt"
+targets = "parts/*-{region}.csv"
+run = '''
+printf '%s\\0' {region} >> "$RUNS"
+while read n pause; do
+    echo half > FOLDER/$n-{region}.csv
+    sleep $pause
+    echo $n of {region} > FOLDER/$n-{region}.csv
+done < {input}
+'''
+
+[step.sum]
+inputs = "parts/*.csv"
+targets = "sum.txt"
+run = "cat {inputs} > {target}"
+"""
+STAGED = REGIONS.replace("FOLDER", "{target}")
+DIRECT = REGIONS.replace("FOLDER", "parts").replace("printf", "mkdir -p parts\nprintf", 1)
+ALL = "1 of eu\n1 of north-eu\n2 of north-eu\n"
+
+
+def test_a_file_that_matches_two_patterns_is_of_the_job_that_made_it(box: Sandbox) -> None:
+    box.files({"days/eu.txt": "1 0.3\n", "days/north-eu.txt": "1 0.7\n2 0\n"})
+    box.ductfile(STAGED)
+    box.build("-j", "2")
+    assert box.read("sum.txt") == ALL
+    box.write("days/eu.txt", "5 0\n")
+    box.build()
+    assert box.read("sum.txt") == "1 of north-eu\n2 of north-eu\n5 of eu\n"
+    assert sorted(box.ran()) == ["eu", "eu", "north-eu"]
+    box.nothing_to_do()
+
+
+def test_who_made_a_file_of_two_patterns_in_its_place_is_not_guessed(box: Sandbox) -> None:
+    box.files({"days/eu.txt": "1 0.3\n", "days/north-eu.txt": "1 0.7\n2 0.5\n"})
+    box.ductfile(DIRECT)
+    result = box.expect(1, "build", "-j", "2", "-k")
+    assert "cannot tell who made parts/1-north-eu.csv" in result.err
+    assert box.read("parts/1-north-eu.csv") == "1 of north-eu\n"
+    box.build("-j", "1")
+    assert box.read("sum.txt") == ALL
+    assert sorted(box.ran()) == ["eu", "eu", "north-eu"]
+    box.nothing_to_do()
+
+
+def test_nothing_is_left_in_the_folder_by_another_job_or_attempt(box: Sandbox) -> None:
+    box.files({"in/a": "A\n", "in/b": "B\n"})
+    box.ductfile(
+        """
+        [step.sorted]
+        inputs = "in/{n}"
+        targets = "s/*-{n}.x"
+        retries = 1
+        backoff = 0
+        run = '''
+        mkdir {target}/work
+        cat {input} >> {target}/work/all
+        [ "${DUCT_ATTEMPT:-1}" = 2 ] || exit 1
+        sort {target}/work/all > {target}/1-{n}.x
+        '''
+        """
+    )
+    box.build("-j", "1")
+    assert (box.read("s/1-a.x"), box.read("s/1-b.x")) == ("A\n", "B\n")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fixed"), [("parts/*.csv", "parts/{n}.csv"), ("parts/**/*.csv", "parts/deep/{n}/")]
+)
+def test_a_target_that_a_pattern_would_match_is_not_seen_before_it_is_whole(
+    box: Sandbox, pattern: str, fixed: str
+) -> None:
+    place = "{target}/x.csv" if fixed.endswith("/") else "{target}"
+    box.ductfile(
+        f"""
+        [step.dynamic]
+        targets = "{pattern}"
+        run = "sleep 0.3; echo a > {{target}}/a.csv"
+
+        [step.fixed]
+        foreach = {{ n = ["1", "2"] }}
+        targets = "{fixed}"
+        run = "mkdir -p $(dirname {place}); echo half > {place}; sleep 0.8; echo whole > {place}"
+        """
+    )
+    box.build("-j", "3")
+    name = fixed.replace("{n}", "1") + ("x.csv" if fixed.endswith("/") else "")
+    assert box.read(name) == "whole\n"
+    assert box.read("parts/a.csv") == "a\n"
+    box.nothing_to_do()
