@@ -14,6 +14,7 @@ from .judging import PLANNED, planned
 from .keys import GS, HTTP, VALUES, base_name, is_remote, unescaped
 from .model import FINGERPRINT_SIZE, Check, Stamp
 from .plan.patterns import glob
+from .rebuilder import MOVED
 from .stores.local import refused
 from .stores.values import is_packed, stamp_of
 from .text import nearest, shown
@@ -603,8 +604,6 @@ class Publisher:
         return sorted(left)
 
 
-MOVED = b"moved".ljust(FINGERPRINT_SIZE, b"\0")
-"""Stands in a trace for an input that changed while it was read."""
 ABSENT_UNTIL_PUBLISHED = bytes(FINGERPRINT_SIZE)
 """Stands for a target judged by its time: the rename that publishes it does not change its mtime, but the stamp is taken afterwards."""
 

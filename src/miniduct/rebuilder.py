@@ -19,6 +19,8 @@ MOST_REASONS = 20
 
 STRICTNESS = {Check.EXISTS: 0, Check.MTIME: 1, Check.CONTENT: 2}
 
+MOVED = b"moved".ljust(FINGERPRINT_SIZE, b"\0")
+"""Stands in a trace for an input that changed while it was read."""
 BLOCK = 256
 """Fingerprints that are compared at once, before they are looked at one by one."""
 
@@ -26,8 +28,8 @@ BLOCK = 256
 class Reason(NamedTuple):
     """One reason to run a job, as data.
 
-    `kind` is one of: "new" (never ran), "failed" (never ran well; `old` says how it ended), "forced", "input-changed", "input-added",
-    "input-removed", "input-order", "target-missing",
+    `kind` is one of: "new" (never ran), "failed" (never ran well; `old` says how it ended), "forced", "input-changed",
+    "input-moved" (it changed while the last run read it), "input-added", "input-removed", "input-order", "target-missing",
     "target-edited", "target-added", "command", "code", "params", "env", "settings" (what of the definition changed), "expired" (`max_age`),
     "upstream" (a job that makes an input will or may run), "more" (`new` is the number of further reasons). `key` is the input, target,
     parameter, variable or module meant; `old` and `new` are short texts, where there are any.
@@ -125,7 +127,7 @@ def _inputs(past: Past, present: Present) -> Iterator[Reason]:
         if key not in before:
             yield Reason("input-added", key)
         elif fingerprint != before[key] and key not in present.unsettled:
-            yield Reason("input-changed", key, short(before[key]), short(fingerprint))
+            yield _other_content(key, before[key], fingerprint)
     for key in before:
         if key not in now:
             yield Reason("input-removed", key)
@@ -143,7 +145,11 @@ def _changed(names: Sequence[str], old: bytes, present: Present) -> Iterator[Rea
         for at, key in enumerate(names[start : start + BLOCK], start):
             piece = slice(at * size, at * size + size)
             if old[piece] != new[piece] and key not in present.unsettled:
-                yield Reason("input-changed", key, short(old[piece]), short(new[piece]))
+                yield _other_content(key, old[piece], new[piece])
+
+
+def _other_content(key: str, old: bytes, new: bytes) -> Reason:
+    return Reason("input-moved", key) if old == MOVED else Reason("input-changed", key, short(old), short(new))
 
 
 def _targets(past: Past, present: Present) -> Iterator[Reason]:

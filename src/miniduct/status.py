@@ -160,7 +160,7 @@ def _chain_then(space: Workspace, past: Trace | None) -> list[Cause]:
 def _maker_then(space: Workspace, past: Trace) -> Trace | None:
     plan = space.plan
     for kind, key, *_ in past.reasons:
-        if key is None or kind not in ("input-changed", "input-added"):
+        if key is None or kind not in ("input-changed", "input-moved", "input-added"):
             continue
         number = plan.key(key)
         if number is not None and plan.maker[number] >= 0:

@@ -575,3 +575,42 @@ def test_input_edited_and_put_back_while_it_is_read_reruns(box: Sandbox) -> None
     assert box.read("a") == "1\n"
     assert box.ran() == ["a", "a"]
     box.nothing_to_do()
+
+
+def test_input_that_gets_a_further_name_has_not_changed(box: Sandbox) -> None:
+    box.files({"raw/a.bin": "a\n", "raw/b.bin": "b\n"})
+    box.ductfile(
+        """
+        [step.link]
+        inputs = "raw/{n}.bin"
+        targets = "out/{n}.bin"
+        run = "printf '%s\\\\0' {n} >> $RUNS; ln {input} {target}"
+
+        [step.size]
+        inputs = "raw/{n}.bin"
+        targets = "size/{n}.txt"
+        run = "sleep 0.1; wc -c < {input} > {target}"
+        """
+    )
+    assert "changed" not in box.build().err
+    assert box.ran() == ["a", "b"]
+    box.nothing_to_do()
+    assert box.duct("status", "--exit-code").code == 0
+    box.write("raw/a.bin", "other\n")
+    box.build()
+    assert box.ran() == ["a"]
+    box.nothing_to_do()
+
+
+def test_why_says_that_an_input_changed_while_it_was_read(box: Sandbox) -> None:
+    box.write("in", "1\n")
+    box.ductfile(
+        """
+        [step.a]
+        inputs = "in"
+        targets = "a"
+        run = "cp {input} {target}; echo 2 >> in"
+        """
+    )
+    assert "changed while" in box.build().err
+    assert "in changed while it was read" in box.expect(0, "why", "a").out

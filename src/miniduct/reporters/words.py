@@ -64,6 +64,7 @@ _PLAIN = {
     "forced": "forced",
     "accepted": "accepted as it was",
     "input-changed": "{} changed",
+    "input-moved": "{} changed while it was read",
     "input-added": "{} is a new input",
     "input-removed": "{} is no longer an input",
     "input-order": "the inputs' order changed",

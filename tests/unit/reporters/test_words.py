@@ -28,6 +28,7 @@ KINDS = [
     (Reason("forced"), "forced"),
     (Reason("accepted"), "accepted as it was"),
     (Reason("input-changed", "raw/a.csv", "aa", "bb"), "raw/a.csv changed"),
+    (Reason("input-moved", "raw/a.csv"), "raw/a.csv changed while it was read"),
     (Reason("input-added", "raw/a.csv"), "raw/a.csv is a new input"),
     (Reason("input-removed", "raw/a.csv"), "raw/a.csv is no longer an input"),
     (Reason("input-order"), "the inputs' order changed"),
