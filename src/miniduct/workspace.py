@@ -732,7 +732,7 @@ def open_workspace(
             from .runners.output import remove_strays
             from .runners.shell import end_leftovers
 
-            end_leftovers(marker(where), f"{marker(where)}/logs")
+            end_leftovers(marker(where), os.path.realpath(f"{where.state}/logs"))
             remove_strays(f"{where.state}/logs")
         with Traces(f"{where.state}/trace.db", write=True, version=__version__) as traces:
             staging = Staging(where.state)

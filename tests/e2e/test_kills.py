@@ -229,6 +229,32 @@ def test_what_a_killed_build_left_among_the_logs_is_removed(box: Sandbox) -> Non
     assert box.exists(".duct/logs/.slot-7"), "the folder is listed after a kill only"
 
 
+def test_after_a_kill_only_its_commands_are_ended_and_no_watch_that_logs_among_theirs(box: Sandbox) -> None:
+    box.ductfile(WAITS)
+    box.write(".duct/logs/watch.log")
+    watch = box.start("watch", "quick.txt", output=box.path(".duct/logs/watch.log"))
+    try:
+        wait_for(lambda: box.exists(".duct/watch.sock"), "the watch to wait")
+        process = box.start("build", "slow.txt")
+        wait_for(lambda: box.started("slow"), "the start of slow")
+        process.kill()
+        box.finish(process)
+        left = [pid for pid in box.processes() if pid != watch.pid]
+        assert left, "the command lives on"
+        box.open_gate()
+        # As `while true; do timeout 20 duct; done >> .duct/logs/loop.log` does: a group of its own, in the session of its parent.
+        script = 'timeout 30 duct -q slow.txt; echo "ended with $?"'
+        with open(box.path(".duct/logs/loop.log"), "wb") as log:
+            loop = subprocess.run(["sh", "-c", script], cwd=box.root, env=box.env, stdout=log, check=False, timeout=60)
+        assert loop.returncode == 0
+        assert box.read(".duct/logs/loop.log") == "ended with 0\n"
+        assert not {*left}.intersection(box.processes())
+        assert watch.poll() is None
+    finally:
+        box.kill_everything()
+        watch.wait()
+
+
 def test_kill_is_remembered_until_what_it_left_is_mended(box: Sandbox) -> None:
     box.ductfile(WAITS)
     process = box.start("build")

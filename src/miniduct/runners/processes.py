@@ -6,11 +6,14 @@ time together, so that a number that was given away again is never taken for the
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import signal
 import time
 
 from ..tuples import NamedTuple
+from .output import SLOT
 
 GONE = (ProcessLookupError, PermissionError)
 
@@ -102,48 +105,67 @@ def group_alive(group: int, number: int = 0) -> bool:
 def end_leftovers(marker: str, logs: str = "", wait: float = 2.0) -> int:
     """End the commands that a killed duct left behind; how many process groups there were.
 
-    They are known by the marker in their DUCT_RUN, and, for what clears its environment, by an output that goes to a file below the folder `logs`
-    (absolute); whoever is of their session or descends from them belongs to them. Does nothing where this process carries the marker itself (duct
+    They are known by the marker in their DUCT_RUN, and, for what clears its environment, by an output that goes to a slot in the folder `logs`
+    (absolute); whoever is of their session or descends from them belongs to them. This process, those that it descends from and its own group are
+    spared, and so is whoever shares a session with one of them and has no marker. Does nothing where this process carries the marker itself (duct
     within duct), and where there is no /proc.
     """
     if not marker or os.environ.get("DUCT_RUN") == marker:
         return 0
     wanted = b"DUCT_RUN=" + os.fsencode(marker)
-    below = f"{logs}/" if logs else ""
+    slot = re.compile(re.escape(f"{logs}/{SLOT}") + r"[0-9]+( \(deleted\))?")
     groups: set[int] = set()
     until = time.monotonic() + wait
     while True:
-        found = _leftovers(wanted, below)
+        found, whole = _leftovers(wanted, slot)
         if not found:
             return len(groups)
-        groups |= found
-        for group in found:
+        groups |= {process.group for process in found}
+        for group in whole:
             group_alive(group, signal.SIGKILL)
+        for process in found:
+            if process.group not in whole:
+                with contextlib.suppress(*GONE):
+                    os.kill(process.pid, signal.SIGKILL)
         if time.monotonic() > until:
             return len(groups)
         time.sleep(0.005)
 
 
-def _leftovers(wanted: bytes, below: str) -> set[int]:
-    """The process groups of the commands that carry this in their environment, or write to a file below."""
+def _leftovers(wanted: bytes, slot: re.Pattern[str]) -> tuple[list[Process], set[int]]:
+    """The commands that carry this in their environment, or write to a slot, and what belongs to them; which of their groups hold nobody else."""
     processes = [process for process in table() if not process.dead]
-    own, session = os.getpgid(0), os.getsid(0)
-    marked = [p for p in processes if p.pid > 1 and (_carries(p.pid, wanted) or (below and _writes(p.pid, below)))]
-    sessions = {p.session for p in marked} - {session, 0}
-    pids = {p.pid for p in marked}
+    own, line = os.getpgid(0), _line(processes)
+    shared = {p.session for p in processes if p.pid in line} | {os.getsid(0), 0}
+    others = [p for p in processes if p.pid not in line and p.pid > 1 and p.group not in (own, 0, 1)]
+    pids = {p.pid for p in others if _carries(p.pid, wanted) or (p.session not in shared and _writes(p.pid, slot))}
+    apart = [p for p in others if p.session not in shared]
+    sessions = {p.session for p in apart if p.pid in pids}
     grown = True
     while grown:
-        more = {p.pid for p in processes if p.session in sessions or p.parent in pids} - pids
+        more = {p.pid for p in apart if p.session in sessions or p.parent in pids} - pids
         grown = bool(more)
         pids |= more
-    return {p.group for p in processes if p.pid in pids and p.group != own and p.group > 1}
+    whole = {p.group for p in others if p.pid in pids} - {p.group for p in processes if p.pid not in pids}
+    return [p for p in others if p.pid in pids], whole
 
 
-def _writes(pid: int, below: str) -> bool:
-    """Does its output, or what it says of errors, go to a file below the folder?"""
+def _line(processes: list[Process]) -> set[int]:
+    """This process, its parent, and so on."""
+    parents = {process.pid: process.parent for process in processes}
+    line: set[int] = set()
+    pid = os.getpid()
+    while pid and pid not in line:
+        line.add(pid)
+        pid = parents.get(pid, 0)
+    return line
+
+
+def _writes(pid: int, slot: re.Pattern[str]) -> bool:
+    """Does its output, or what it says of errors, go to a slot?"""
     for number in (1, 2):
         try:
-            if os.readlink(f"/proc/{pid}/fd/{number}").startswith(below):
+            if slot.fullmatch(os.readlink(f"/proc/{pid}/fd/{number}")):
                 return True
         except OSError:
             continue

@@ -521,6 +521,44 @@ def test_commands_of_a_killed_run_are_ended_by_their_marker(tmp_path: Path) -> N
         other.wait()
 
 
+@pytest.mark.parametrize(
+    ("name", "ends"), [(".slot-3", True), (".slot-3.log", False), ("x/.slot-3", False), ("mine.log", False)]
+)
+@pytest.mark.parametrize("deleted", [False, True])
+def test_what_writes_to_a_slot_is_of_a_killed_run(tmp_path: Path, name: str, ends: bool, deleted: bool) -> None:
+    log = tmp_path / name
+    log.parent.mkdir(exist_ok=True)
+    with open(log, "wb") as file:
+        process = subprocess.Popen(["sleep", "60"], start_new_session=True, stdout=file)
+    if deleted:
+        log.unlink()
+    try:
+        assert end_leftovers("nobody", str(tmp_path)) == ends
+        assert (process.poll() is None) != ends or process.wait(10) == -signal.SIGKILL
+    finally:
+        process.kill()
+        process.wait()
+
+
+ANCESTOR = """
+import os, subprocess, sys
+other = subprocess.Popen(["sleep", "60"], preexec_fn=os.setpgrp)
+marked = subprocess.Popen(["sleep", "60"], preexec_fn=os.setpgrp, env={**os.environ, "DUCT_RUN": "the marker"})
+program = "import os; from miniduct.runners.processes import end_leftovers; "
+program += "print(end_leftovers('the marker', os.getcwd()), file=open('ended', 'w'))"
+subprocess.run([sys.executable, "-c", program], preexec_fn=os.setpgrp, check=True)
+assert marked.wait(10) == -9
+assert other.poll() is None
+other.kill()
+"""
+
+
+def test_who_starts_a_build_is_never_ended_by_it_nor_others_of_its_session(tmp_path: Path) -> None:
+    with open(tmp_path / ".slot-0", "wb") as file:
+        subprocess.run([sys.executable, "-c", ANCESTOR], cwd=tmp_path, stdout=file, check=True, timeout=60)
+    assert read(f"{tmp_path}/ended") == b"1\n"
+
+
 def test_ended_job_is_not_heard_of_again_while_a_copy_of_its_pidfd_lives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
