@@ -227,6 +227,7 @@ class Workspace:
         self._orphans: dict[str, Stamp] = {}
         """Orphans looked at since this was opened, with their stamps."""
         self._sorted_at_ns = 0
+        self._supposed: Mapping[str, Sequence[str]] = {}
         self._attempts = 0
         self._killed = False
         """Was a build killed after the snapshot was written? Then the traces know more of what was made than the plan in it."""
@@ -305,7 +306,7 @@ class Workspace:
     ) -> Plan:
         made = once_made if isinstance(once_made, set) else set(once_made)
         listing, self._listing = self._listing, None
-        members: Callable[[str], Sequence[str]] = self.traces.members
+        members: Callable[[str], Sequence[str]] = self._members_of
         try:
             plan = expand(self.project, self.store, members=members, once_made=made, listing=listing)
         except PlanError as error:
@@ -322,6 +323,10 @@ class Workspace:
                 plan = expand(self.project, self.store, members=members, once_made=made)
             plan.track([key for key in plan.orphans if key in orphans])
         return plan
+
+    def _members_of(self, job_id: str) -> Sequence[str]:
+        supposed = self._supposed.get(job_id)
+        return self.traces.members(job_id) if supposed is None else supposed
 
     def _sort_out(
         self, orphans: Sequence[str], old: Plan | None, columns: Columns, dirty: Collection[int] = ()
@@ -508,6 +513,11 @@ class Workspace:
         changed = set(before.unsettled())
         self._replan(self.plan, self.contents.columns, changed, self.dirty | self.plan.readers(self.contents.wavering))
         self.contents.take_over(before, self.plan.key)
+
+    def suppose(self, members: Mapping[str, Sequence[str]]) -> None:
+        """Make the plan anew as if the last run of each of these jobs (by their ids) had made these keys. PlanError."""
+        self._supposed = members
+        self.expand_again()
 
     # -- a build ------------------------------------------------------------------------------------------------------------------------
 

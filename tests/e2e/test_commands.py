@@ -256,6 +256,88 @@ def test_accept_takes_a_new_command_as_having_run(built: Sandbox) -> None:
     built.nothing_to_do()
 
 
+WORDS = """
+[step.words]
+inputs = ["words.txt", "p/own.x"]
+targets = "p/*.x"
+run = "for w in $(cat {inputs[0]}); do echo $w > {target}/$w.x; done"
+
+[step.each]
+inputs = "p/{w}.x"
+targets = "e/{w}/*.y"
+run = "cp {input} {target}/a.y"
+
+[step.all]
+inputs = ["p/*.x", "e/*/*.y"]
+targets = "all.txt"
+run = "cat {inputs} > {target}"
+"""
+
+
+def test_accept_takes_what_a_dynamic_target_matches_for_its_members(project: Sandbox) -> None:
+    project.ductfile(WORDS)
+    project.files({"words.txt": "1 2", "p/own.x": "own"})
+    project.build()
+    project.remove(".duct")
+    accepted = project.expect(0, "accept", "--all").err
+    assert "accepted 5 jobs: words, each[w=1], each[w=2], each[w=own], all" in accepted
+    assert project.expect(0, "list", "--sources").out == "p/own.x\nwords.txt\n"
+    assert "nothing to do" in project.build().err
+    project.write("words.txt", "9")
+    project.build()
+    assert sorted(project.tree("p")) == ["p/9.x", "p/own.x"]
+    project.expect(0, "clean", "--orphans", "--yes")
+    incremental = project.tree()
+    for name in (".duct", "p/9.x", "e", "all.txt"):
+        project.remove(name)
+    project.build()
+    assert project.tree() == incremental
+
+
+def test_accept_leaves_the_users_what_was_there_when_the_last_run_ended(project: Sandbox) -> None:
+    project.ductfile(WORDS)
+    project.files({"words.txt": "1", "p/own.x": "own", "p/users.x": "the user's"})
+    project.build()
+    project.ductfile(WORDS.replace("; done", "; done; true"))
+    project.expect(0, "accept", "--all")
+    assert project.expect(0, "list", "--sources").out == "p/own.x\np/users.x\nwords.txt\n"
+    project.write("words.txt", "1 2")
+    project.files({"p/2.x": "2\n", "e/2/a.y": "2\n"})
+    project.expect(0, "accept", "--all")
+    assert project.expect(0, "list", "--sources").out == "p/own.x\np/users.x\nwords.txt\n"
+    assert "nothing to do" in project.build().err
+
+
+def test_accept_of_what_may_be_of_two_jobs_is_refused(project: Sandbox) -> None:
+    project.ductfile(
+        """
+        [step.a]
+        targets = "p/*.x"
+        run = "echo a > {target}/a.x"
+
+        [step.b]
+        targets = "p/*"
+        run = "echo b > {target}/b.y"
+        """
+    )
+    project.build("-j1")
+    project.remove(".duct")
+    for verb in ("--all", "a", "b"):
+        assert "cannot accept: p/a.x may be of a and b" in project.expect(2, "accept", verb).err
+    assert "never ran" in project.expect(0, "status").out
+    project.build("a")
+    project.expect(0, "accept", "b")
+    assert "nothing to do" in project.build().err
+    project.build("-B", "-j1")
+    assert sorted(project.tree("p")) == ["p/a.x", "p/b.y"]
+
+
+def test_accept_where_nothing_matches_a_dynamic_target_is_refused(project: Sandbox) -> None:
+    project.ductfile(WORDS)
+    project.files({"words.txt": "1", "p/own.x": "own"})
+    assert "cannot accept: 1 file not there: p/*.x" in project.expect(2, "accept", "words").err
+
+
 def test_accept_of_a_missing_target_is_refused(project: Sandbox) -> None:
     result = project.duct("accept", "clean/1.csv")
     assert result.code in (1, 2)
