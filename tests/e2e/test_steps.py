@@ -716,6 +716,17 @@ def test_include_has_its_own_paths_and_names(box: Sandbox) -> None:
     box.build("group")
 
 
+def test_build_in_the_folder_of_an_included_file_is_one_of_the_project_that_includes_it(box: Sandbox) -> None:
+    box.write("etl/Ductfile", '[step.a]\ntargets = "a"\nrun = "echo 1 > {target}"\n')
+    box.ductfile('include = "etl/Ductfile"\n[step.b]\ninputs = "etl/a"\ntargets = "b"\nrun = "cp {input} {target}"\n')
+    box.build(cwd="etl")
+    assert box.read("b") == "1\n"
+    assert not box.exists("etl/.duct")
+    assert "etl.a: forced" in box.build("-B", "a", cwd="etl").err
+    assert "] a: never ran" in box.build("-f", "Ductfile", cwd="etl").err
+    assert box.exists("etl/.duct")
+
+
 def test_manifest_has_what_a_job_reads_and_makes(box: Sandbox) -> None:
     box.files({"raw/1": "1", "raw/2": "2"})
     box.ductfile(
