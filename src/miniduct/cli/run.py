@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .arguments import Call
 
 MOST_MISTAKES = 20
-"""Mistakes told on a screen; `--json` has them all."""
+"""Mistakes told on a screen, but for `check`; `--json` has them all."""
 _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """What the machine lacks is no bug of ours."""
 
@@ -33,10 +33,13 @@ def run(words: Sequence[str]) -> int:
     """Do what the words say; the exit code."""
     _never_fail_to_print(sys.stdout)
     json = "--json" in words
+    most: int | None = MOST_MISTAKES
     try:
-        return _run(parse(words, os.environ))
+        call = parse(words, os.environ)
+        most = None if call.verb == "check" else most
+        return _run(call)
     except DuctError as error:
-        return tell_error(error, json=json)
+        return tell_error(error, json=json, most=most)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -91,15 +94,15 @@ def _help(verb: str | None) -> int:
     return EXIT_OK
 
 
-def tell_error(error: DuctError, *, json: bool) -> int:
-    """Say what is wrong, on stderr (and as JSON); the exit code that it means."""
+def tell_error(error: DuctError, *, json: bool, most: int | None = MOST_MISTAKES) -> int:
+    """Say what is wrong, on stderr (and as JSON), of many mistakes the first `most`; the exit code that it means."""
     sys.stdout.flush()
     paint = Paint(wants_colour("auto", sys.stderr, os.environ))
     texts = [str(each) for each in error.mistakes] if isinstance(error, DuctfileError) else [str(error)]
     told = []
-    more = len(texts) - MOST_MISTAKES
+    more = 0 if most is None else len(texts) - most
     if more > 1:
-        texts[MOST_MISTAKES:] = [f"and {count(more, 'more mistake')}"]
+        texts[most:] = [f"and {count(more, 'more mistake')}"]
     for text in texts:
         first, newline, rest = text.partition("\n")
         told.append(f"duct: {paint(first, RED, BOLD)}{newline}{rest}\n")

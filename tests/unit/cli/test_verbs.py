@@ -135,6 +135,13 @@ def test_of_very_many_mistakes_the_first_are_told(engine: Engine, duct: Printed)
     assert len(duct.lines[0]["mistakes"]) == 1500
 
 
+def test_check_tells_every_mistake(engine: Engine, duct: Printed) -> None:
+    engine.error = DuctfileError([Mistake("Ductfile", line, "no") for line in range(1, 71)])
+    assert duct("check").code == 2
+    assert duct.err.count("no\n") == 70
+    assert "more" not in duct.err
+
+
 def test_errors_are_json_as_well_where_asked_for(engine: Engine, duct: Printed) -> None:
     engine.error = JobFailed("broken", facts=["a"])
     assert duct("status", "--json").code == 1
