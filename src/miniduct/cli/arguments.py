@@ -526,9 +526,9 @@ def _unknown_flag(word: str, verb: str) -> UsageError:
         return _usage(f'{verb} has no flag "{name}"', verb, hint=f'did you mean "{near[0]}"?')
     others = [other for other in VERBS if other != verb and any(name in flag.names for flag in flags_of(other))]
     if others:
-        return _usage(
-            f'{verb} has no flag "{name}"; {" and ".join(others[:2])} {"has" if len(others) == 1 else "have"}', verb
-        )
+        *first, last = others
+        have = f"{', '.join(first)} and {last} have" if first else f"{last} has"
+        return _usage(f'{verb} has no flag "{name}"; {have}', verb)
     return _usage(
         f'{verb} has no flag "{name}"', verb, hint=f'did you mean "{HABITS[name]}"?' if name in HABITS else None
     )

@@ -82,6 +82,14 @@ def test_a_variable_for_builds_does_not_reach_a_flag_of_the_same_name() -> None:
     [
         ("--jbos 3", 'build has no flag "--jbos"\n  did you mean "--jobs"?'),
         ("status -k", 'status has no flag "-k"; build and watch have\n  "duct help status" shows the flags of status'),
+        ("status -y", 'status has no flag "-y"; clean has\n  "duct help status" shows the flags of status'),
+        (
+            "init -f x.py",
+            (
+                'init has no flag "-f"; build, watch, clean, accept, status, why, list, graph, log and check have\n'
+                '  "duct help init" shows the flags of init'
+            ),
+        ),
         ("-j", '-j/--jobs: expected one argument\n  "duct help build" shows the flags of build'),
         (
             "-j none",
