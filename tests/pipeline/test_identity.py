@@ -555,7 +555,19 @@ def test_what_cannot_be_looked_at_makes_its_step_run_each_time_and_nothing_else(
         """
     for _ in range(2):
         found = module("p", textwrap.dedent(text).replace("@@", "1"))
-        assert [executed(PythonStep(each)).status for each in (found.f, found.g)] == ["done", "done"]
+        results = [executed(PythonStep(each)) for each in (found.f, found.g)]
+        assert [each.status for each in results] == ["done", "done"]
+    assert "value CONF (cannot be compared: its list cannot be looked at) changed" in results[0].reason
+    assert "function g default 0 (cannot be compared: its Meta cannot be looked at) changed" in results[1].reason
+
+
+def test_a_function_of_cythons_is_told_by_its_name() -> None:
+    for version, status in ((1, "done"), (2, "up to date")):
+        members = {"__module__": f"_cython_3_{version}", "__reduce__": lambda self: self.__qualname__}
+        found = module("p", "def f(): return g is None")
+        found.g = type("cython_function_or_method", (), members)()
+        found.g.__module__, found.g.__qualname__ = "p", "g"
+        assert executed(PythonStep(found.f)).status == status
 
 
 def test_a_module_that_is_found_only_where_it_was_loaded_from_counts() -> None:
@@ -649,6 +661,8 @@ STABLE = """
         @functools.cached_property
         def once(self): return random.random()
     PLAIN = Plain()
+    class Called(functools.partial): "holds the address of a function of C, as pandas' own functions do"
+    CALLED = Called(len, "abc")
     @functools.singledispatch
     def kinds(x): return 0
     @kinds.register
@@ -662,7 +676,7 @@ STABLE = """
             PLAIN.once, kinds(1), cached(2), kinds("x")
         REFS.add(PLAIN), POOL.submit(len, "a").result()
         CACHE[PLAIN] = 1
-        return len(SETS), len(CONF), "x" in {"a", "b", "c", "d"}
+        return len(SETS), len(CONF), CALLED(), "x" in {"a", "b", "c", "d"}
     lam = lambda: "x" in {"a", "b", "c", ("d", "e")} and SETS
     """
 

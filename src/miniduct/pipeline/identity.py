@@ -129,7 +129,8 @@ class Known:
         except UnidentifiedError:
             raise
         except Exception:  # whatever a class does where it is asked for something: then it is never as it was
-            return _Piece(thing, [("object of a class of its own ways", os.urandom(16).hex())], {})
+            kind = type.__getattribute__(type(thing), "__qualname__")
+            return _Piece(thing, [(_never_as_it_was("what it uses", kind), os.urandom(16).hex())], {})
 
     def forget_values(self) -> None:
         """Let go of the values that were looked at; they may be many. The code stays known."""
@@ -152,7 +153,7 @@ class Known:
 
     def _add(self, found: _Piece, name: str, value: object) -> None:
         part = self._objects.part(value)
-        found.said.append((name, _digest(part.said)))
+        found.said.append((_never_as_it_was(name, part.odd) if part.odd else name, _digest(part.said)))
         found.uses.update(part.uses)
 
     def _function(self, function: types.FunctionType, found: _Piece) -> None:
@@ -283,6 +284,10 @@ class Known:
             ]
             self._searched[above] = Modules(self._root, list(dict.fromkeys([above, *ours] if above else ours)))
         return self._searched[above]
+
+
+def _never_as_it_was(name: str, kind: str) -> str:
+    return f"{name} (cannot be compared: its {kind} cannot be looked at)"
 
 
 def name_of(thing: object) -> str:

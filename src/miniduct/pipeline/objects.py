@@ -58,6 +58,8 @@ _OF_A_CLASS = frozenset({
     "__slots__", "__match_args__", "__annotations__", "__dataclass_fields__", "__dataclass_params__", "__attrs_attrs__",
 })  # fmt: skip
 """Those of its special names whose values count; functions always do."""
+_ADDRESSES = frozenset({"__dictoffset__", "__vectorcalloffset__", "__weaklistoffset__"})
+"""Slots of compiled classes that hold where something is in this process, not what it is."""
 
 
 class UnidentifiedError(Exception):
@@ -75,12 +77,14 @@ class Part(NamedTuple):
     """A kind of object in it of which nothing but the kind is known."""
     low: int = _CLOSED
     """How far up it leads back to an object that it is a part of."""
+    odd: str | None = None
+    """A kind of object in it that raised an error where it was looked at: so it is never as it was."""
 
 
 class _Frame:
     """An object that is being looked at."""
 
-    __slots__ = ("at", "gathered", "low", "mark", "opaque", "said", "thing", "uses", "walk")
+    __slots__ = ("at", "gathered", "low", "mark", "odd", "opaque", "said", "thing", "uses", "walk")
 
     def __init__(self, thing: object, at: int, mark: int) -> None:
         self.thing = thing
@@ -89,6 +93,7 @@ class _Frame:
         self.said = bytearray()
         self.uses: dict[int, Any] = {}
         self.opaque: str | None = None
+        self.odd: str | None = None
         self.low = _CLOSED
         self.gathered: list[Part] | None = None
         self.walk: Walk = iter(())
@@ -105,6 +110,7 @@ class _Frame:
         if part.uses:
             self.uses.update(part.uses)
         self.opaque = self.opaque or part.opaque
+        self.odd = self.odd or part.odd
         self.low = min(self.low, part.low)
 
     def close(self) -> Part:
@@ -112,7 +118,7 @@ class _Frame:
         for part in sorted(gathered or (), key=lambda part: part.said):
             self.take(part)
         low = self.low if self.low < self.at else _CLOSED
-        return Part(self.thing, b"#" + blake3(self.said).digest(), self.uses, self.opaque, low)
+        return Part(self.thing, b"#" + blake3(self.said).digest(), self.uses, self.opaque, low, self.odd)
 
 
 class Objects:
@@ -135,14 +141,15 @@ class Objects:
         loose: dict[int, Part] = {}
         while True:
             frame = stack[-1]
+            blamed = frame.thing
             try:
-                child = next(frame.walk)
+                child = blamed = next(frame.walk)
                 found = self._find(child, path, loose, len(stack))
                 way = self._way(type(child)) if found is None else _kind_alone
             except StopIteration:
                 stack.pop()
                 if not stack:
-                    return Part(value, bytes(frame.said), frame.uses, frame.opaque)
+                    return Part(value, bytes(frame.said), frame.uses, frame.opaque, odd=frame.odd)
                 found = frame.close()
                 del path[id(frame.thing)]
                 if found.low == _CLOSED:
@@ -154,7 +161,7 @@ class Objects:
                 frame = stack[-1]
             except Exception:  # whatever a class does where it is asked for something: then it is never as it was
                 frame.said += os.urandom(16)
-                frame.opaque = _name(type(frame.thing))
+                frame.opaque = frame.odd = _name(type(blamed))
                 continue
             if found is not None:
                 frame.take(found)
@@ -215,12 +222,18 @@ class Objects:
         elif issubclass(kind, types.ModuleType):
             ours, name = self.is_local(value), module_name(value.__name__)
         elif kind is types.BuiltinFunctionType and (value.__self__ is None or type(value.__self__) is types.ModuleType):
-            home = sys.modules.get(value.__module__)
-            used = {id(home): home} if home is not None and self.is_local(home) else {}
-            return Part(value, told(f"{value.__module__}.{value.__qualname__}"), used)
+            return self._compiled(value, f"{value.__module__}.{value.__qualname__}")
+        elif kind.__module__.startswith("_cython_"):  # a function of Cython's; its class is in no file
+            name = _by_name(value)
+            return None if name is None else self._compiled(value, name)
         else:
             return None
         return None if name is None else Part(value, told(name), {id(value): value} if ours else {})
+
+    def _compiled(self, function: Any, name: str) -> Part:
+        """A function of C code; a module of the user's counts as a whole."""
+        home = sys.modules.get(function.__module__)
+        return Part(function, told(name), {id(home): home} if home is not None and self.is_local(home) else {})
 
     # -- ways to look at an object -------------------------------------------------------------------------------------------------------
 
@@ -270,6 +283,8 @@ class Objects:
         kind = type(value)
         yield kind
         ours = self.is_local(kind)
+        if ours:  # first: an object may have a __dict__ from when it is asked for, and its pickle tells
+            attributes(value, kind)
         usual = _is_usual(kind, "__reduce_ex__", "__reduce__")
         whole = usual and _is_usual(kind, "__getstate__")
         reduce = copyreg.dispatch_table.get(kind)
@@ -522,7 +537,7 @@ def _is_usual(kind: type, *names: str) -> bool:
 def _shape(kind: type) -> tuple[list[tuple[str, Any]], frozenset[str]]:
     """The slots of a class, and the attributes that do not count: its cached properties, and where it stands."""
     every = [(name, it) for each in kind.__mro__ for name, it in vars(each).items()]
-    slots = [(name, it) for name, it in every if type(it) is types.MemberDescriptorType]
+    slots = [(name, it) for name, it in every if type(it) is types.MemberDescriptorType and name not in _ADDRESSES]
     return slots, frozenset({"__module__"} | {name for name, it in every if type(it) is functools.cached_property})
 
 
