@@ -334,6 +334,45 @@ def test_a_value_that_cannot_be_pickled_says_what_to_do() -> None:
     assert "or say cache=False:" in result.error
 
 
+class Unreadable(Exception):
+    def __init__(self, a: int, b: int) -> None:
+        super().__init__(f"{a} of {b}")
+
+
+class Unwritable:
+    def __reduce__(self) -> Any:
+        raise RuntimeError("no\nway")
+
+
+def unreadable() -> object:
+    return Unreadable(1, 2)
+
+
+def test_a_value_that_cannot_be_unpickled_is_told_as_its_makers() -> None:
+    make, use = PythonStep(unreadable, name="make"), PythonStep(lambda error: [error], name="use")
+    make >> use
+    builder = pipeline(make, use)
+    results = builder.execute(raise_on_error=False)
+    assert (results[make].status, results[use].status) == ("done", "failed")
+    with pytest.raises(DuctError) as told:
+        _ = results[make].value
+    for each in (str(told.value), results[use].error or ""):
+        first, facts, hint = each.splitlines()
+        assert first.startswith('the value of step "make" cannot be read: TypeError: Unreadable.__init__() missing')
+        assert "__reduce__" in facts
+        assert 'execute("make", force=True)' in hint
+    assert isinstance(told.value.__cause__, TypeError)
+    assert builder.execute("make", force=True)[make].reason == "forced"
+
+
+def test_whatever_is_raised_where_a_value_is_pickled_is_told_as_that() -> None:
+    step = PythonStep(Unwritable, name="make")
+    result = pipeline(step).execute(raise_on_error=False)[step]
+    first, why, _ = (result.error or "").splitlines()
+    assert first == "its value, of type Unwritable, cannot be pickled"
+    assert why.strip() == "RuntimeError: no"
+
+
 def test_a_value_of_another_process_that_cannot_be_pickled_says_what_to_do() -> None:
     step = PythonStep(threading.Lock)
     result = pipeline(step, workers="processes").execute(raise_on_error=False)[step]

@@ -26,6 +26,7 @@ from blake3 import blake3
 from ..errors import DuctError, StoreError
 from ..model import Product
 from ..tuples import NamedTuple
+from .wording import raised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, MutableMapping
@@ -146,12 +147,13 @@ def write(
     """
     try:
         return _write(path, value, code, to_file)
-    except (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError) as error:
+    except (OSError, DuctError):
+        raise
+    except Exception as error:  # whatever the user's classes raise
         if held is None:
-            why = str(error).partition("\n")[0] or type(error).__name__
             raise DuctError(
                 f"its value, of type {type(value).__name__}, cannot be pickled",
-                facts=[why],
+                facts=[raised(error)],
                 hint=hint,
             ) from error
         token = uuid.uuid4().hex
@@ -203,7 +205,7 @@ def read(
 ) -> Any:
     """The value in the file, or in its `content`, where that lies elsewhere; its own copy each time. `expected` is the digest of all of it.
 
-    StoreError where it is damaged, is not the expected one, names what is there no more, or a value that this process does not hold.
+    StoreError where it is damaged, is not the expected one, holds what cannot be unpickled, or a value that this process does not hold.
     """
     value = _read(path, expected) if content is None else _loaded(path, content, expected)
     if isinstance(value, Held):
@@ -236,9 +238,7 @@ def _loaded(path: str, data: bytes, expected: bytes | None) -> Any:
     pickled = data[:-DIGEST]
     if expected is not None or blake3(pickled).digest() != data[-DIGEST:]:
         _check(path, data, expected)
-    if _may_name(pickled):
-        return _load(path, io.BytesIO(pickled))
-    return pickle.loads(pickled)
+    return _load(path, io.BytesIO(pickled)) if _may_name(pickled) else pickle.loads(pickled)
 
 
 def _may_name(pickled: bytes) -> bool:
@@ -265,9 +265,14 @@ class _Spent:
 def _load(path: str, file: IO[bytes]) -> Any:
     try:
         return _Unpickler(file).load()
-    except (AttributeError, ImportError) as error:
+    except Exception as error:  # whatever the user's classes raise
+        name = os.path.basename(path)
         raise StoreError(
-            f'the value in "{path}" cannot be read: {error}', hint="run its step again, by force where nothing else did"
+            f'the value of step "{name}" cannot be read: {raised(error)}',
+            facts=[
+                "a class whose objects cannot be read back needs a __reduce__, or the step a target file in place of its value"
+            ],
+            hint=f'duct -B {name}, or execute("{name}", force=True), makes it again',
         ) from error
 
 
