@@ -166,7 +166,8 @@ def _targets(past: Past, present: Present) -> Iterator[Reason]:
 def _age(past: Past, present: Present) -> Iterator[Reason]:
     if present.max_age is not None and not 0 <= present.now - past.ended < present.max_age:
         age = present.now - past.ended
-        yield Reason("expired", None, f"{age:.0f} s" if age >= 0 else None, f"{present.max_age:.0f} s")
+        most = f"{present.max_age:.0f} s" if present.max_age else None
+        yield Reason("expired", None, f"{age:.0f} s" if age >= 0 else None, most)
 
 
 def _split(fingerprints: bytes) -> Iterable[bytes]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from miniduct import PipelineBuilder, PipelineError, PythonStep
+from miniduct import BaseStep, PipelineBuilder, PipelineError, PythonStep, ShellStep
 from miniduct.errors import DuctError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def _in_a_folder_of_its_own(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
 
 
-def pipeline(*steps: PythonStep, **settings: Any) -> PipelineBuilder:
+def pipeline(*steps: BaseStep, **settings: Any) -> PipelineBuilder:
     builder = PipelineBuilder(settings.pop("name", "demo"), **settings)
     builder.add_steps(*steps)
     return builder
@@ -52,6 +52,24 @@ def test_a_step_that_was_not_asked_for_was_not_run_and_has_no_value() -> None:
     assert results["second"].status == "not run"
     with pytest.raises(DuctError, match="not run"):
         results["second"].value  # noqa: B018
+
+
+def test_a_step_without_a_job_was_not_run() -> None:
+    copy = ShellStep("cp {input} {target}", name="copy", inputs="{day}.csv", targets="out/{day}.csv")
+    result = pipeline(copy).execute()[copy]
+    assert (result.status, result.reason, result.jobs, result.paths) == ("not run", "no file gives it a job", {}, ())
+
+
+def test_a_command_without_targets_has_no_value_and_no_files() -> None:
+    says = ShellStep("echo hi", name="says")
+    result = pipeline(says).execute()[says]
+    with pytest.raises(DuctError, match="has no value: it returns nothing, and makes no files"):
+        _ = result.value
+
+
+def test_what_is_not_cached_says_so_and_speaks_of_no_setting_that_nobody_made() -> None:
+    builder = pipeline(PythonStep(one, cache=False))
+    assert [builder.execute()["one"].reason for _ in range(2)] == ["never ran", "it is never cached"]
 
 
 def test_each_job_has_its_own_copy_of_the_parameters() -> None:

@@ -112,6 +112,10 @@ def test_age_is_counted_from_the_last_good_run() -> None:
     assert kinds(judge(PAST, PRESENT._replace(max_age=10.0))) == [("expired", None)]
 
 
+def test_what_may_have_no_age_says_none() -> None:
+    assert judge(PAST, PRESENT._replace(max_age=0.0)) == (Reason("expired", None, "10 s", None),)
+
+
 def test_run_in_the_future_is_expired() -> None:
     """A clock set back must not keep a job fresh for ever."""
     assert judge(PAST, PRESENT._replace(now=900.0, max_age=10.0)) == (Reason("expired", None, None, "10 s"),)

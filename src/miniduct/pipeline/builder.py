@@ -253,6 +253,10 @@ class PipelineBuilder:
             for number, each in enumerate(plan.steps):
                 if number not in asked:
                     teller.result(each.name).note(NOT_RUN)
+        for number, each in enumerate(plan.steps):
+            if plan.first[number] == plan.first[number + 1]:
+                found = teller.result(each.name)
+                found.status, found.reason = NOT_RUN, "no file gives it a job"
         for job in builder.unreached:
             teller.result(plan.steps[plan.step_of(job)].name).note(NOT_RUN)
         root, kept = space.where.root, space.store.values

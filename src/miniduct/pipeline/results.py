@@ -49,7 +49,8 @@ class StepResult:
     def value(self) -> Any:
         """What the step returned: a copy of its own. DuctError where there is none (any more)."""
         if self._read is None or self.status not in (DONE, UP_TO_DATE):
-            raise DuctError(f'step "{self.name}" has no value: {self.status if self._read else "it makes files"}')
+            files = "it makes files" if self.paths else "it returns nothing, and makes no files"
+            raise DuctError(f'step "{self.name}" has no value: {self.status if self._read else files}')
         return self._read()
 
     def note(self, status: str) -> None:

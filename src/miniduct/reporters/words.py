@@ -51,6 +51,8 @@ def reason_text(reason: Reason) -> str:
     if kind == "failed":
         return f"failed last time: {escaped(reason.old)}" if reason.old else "failed last time"
     if kind == "expired":
+        if reason.new is None:
+            return "it is never cached"
         ago = f"last run {reason.old} ago" if reason.old else "the clock was set back since the last run"
         return f"{ago}, max_age is {reason.new}"
     plain = _PLAIN.get(kind)

@@ -48,6 +48,7 @@ KINDS = [
     (Reason("code", "function h", "1", None), "function h is no longer used"),
     (Reason("expired", None, "75 s", "60 s"), "last run 75 s ago, max_age is 60 s"),
     (Reason("expired", None, None, "60 s"), "the clock was set back since the last run, max_age is 60 s"),
+    (Reason("expired", None, "75 s", None), "it is never cached"),
     (Reason("upstream", "clean/a.csv"), "clean/a.csv may change"),
     (Reason("upstream"), "an input may change"),
     (Reason("more", None, None, "1200"), "and 1,200 more"),
