@@ -178,8 +178,8 @@ class PipelineBuilder:
         """Bring the steps up to date (all of them, or the `targets` named as on the command line) and give their results.
 
         `jobs` is the number of steps that run at a time, 0 for the cores. PipelineError where a step failed, unless
-        `raise_on_error` is False; PlanError and UsageError where the pipeline itself is wrong, before anything runs. Runs of
-        one process take turns, and so do those of a project.
+        `raise_on_error` is False; another DuctError (of `miniduct.errors`, as PlanError and UsageError are) where the pipeline
+        or the call is wrong, before anything runs. Runs of one process take turns, and so do those of a project.
         """
         if getattr(HERE, "attempt", None) is not None:
             raise UsageError("a step cannot execute a pipeline: it would wait for itself")
