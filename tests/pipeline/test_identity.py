@@ -561,6 +561,38 @@ def test_what_cannot_be_looked_at_makes_its_step_run_each_time_and_nothing_else(
     assert "function g default 0 (cannot be compared: its Meta cannot be looked at) changed" in results[1].reason
 
 
+REMEMBERING = """
+    class CachedProperty:
+        def __init__(self, function): self.function = function
+        def __get__(self, it, kind): return it.__dict__.setdefault("_cache", {}).setdefault("once", self.function(it))
+    CachedProperty.__module__ = "pandas._libs.properties"
+    class Plain:
+        n = 0
+        def __init__(self, n): self.n = n
+        @CachedProperty
+        def once(self): return [self.n]
+    class Pickled(Plain):
+        def __reduce__(self): return Pickled, (0,), (self.n, self.__dict__)
+    class Own:
+        def __init__(self, n): self._cache = {"n": n}
+        def __reduce__(self): return Own, (0,), (0, {"_cache": self._cache})
+    HELD = Plain(@@)
+    PICKLED = Pickled(@@)
+    OWN = Own(@@)
+    def f(): return HELD.once
+    def g(): return PICKLED.once
+    def h(): return OWN._cache
+    """
+
+
+@pytest.mark.parametrize("name", ["f", "g", "h"])
+def test_what_pandas_cached_properties_remember_does_not_count(name: str) -> None:
+    for version in (1, 2):
+        found = module("p", textwrap.dedent(REMEMBERING).replace("@@", str(version)))
+        assert executed(PythonStep(vars(found)[name])).status == "done"
+        assert executed(PythonStep(vars(found)[name])).status == "up to date"
+
+
 def test_a_function_of_cythons_is_told_by_its_name() -> None:
     for version, status in ((1, "done"), (2, "up to date")):
         members = {"__module__": f"_cython_3_{version}", "__reduce__": lambda self: self.__qualname__}

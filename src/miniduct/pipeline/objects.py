@@ -60,6 +60,8 @@ _OF_A_CLASS = frozenset({
 """Those of its special names whose values count; functions always do."""
 _ADDRESSES = frozenset({"__dictoffset__", "__vectorcalloffset__", "__weaklistoffset__"})
 """Slots of compiled classes that hold where something is in this process, not what it is."""
+_MEMO = "_cache"
+"""Where the objects of classes with pandas' own kind of cached property keep what these remember."""
 
 
 class UnidentifiedError(Exception):
@@ -323,7 +325,7 @@ class Objects:
             if not _said_flat(each, frame):
                 yield from each
         if state is not None and not (usual and (ours or whole)):
-            yield state
+            yield _lasting(state) if _has_memo(kind) else state
 
 
 def _said_flat(value: Any, frame: _Frame) -> bool:
@@ -538,7 +540,22 @@ def _shape(kind: type) -> tuple[list[tuple[str, Any]], frozenset[str]]:
     """The slots of a class, and the attributes that do not count: its cached properties, and where it stands."""
     every = [(name, it) for each in kind.__mro__ for name, it in vars(each).items()]
     slots = [(name, it) for name, it in every if type(it) is types.MemberDescriptorType and name not in _ADDRESSES]
-    return slots, frozenset({"__module__"} | {name for name, it in every if type(it) is functools.cached_property})
+    left_out = {"__module__"} | {name for name, it in every if type(it) is functools.cached_property}
+    remembering = [type(it) for _, it in every if _name(type(it)) == "CachedProperty"]
+    if any(each.__module__ == "pandas._libs.properties" for each in remembering):
+        left_out.add(_MEMO)
+    return slots, frozenset(left_out)
+
+
+def _has_memo(kind: type) -> bool:
+    return _MEMO in _shape(kind)[1]
+
+
+def _lasting(state: Any) -> Any:
+    """What an object is pickled as, one of attributes or of several such, without what is only remembered."""
+    if type(state) is tuple:
+        return tuple([each for each in map(_lasting, state) if type(each) is not dict or each])
+    return {name: held for name, held in state.items() if name != _MEMO} if type(state) is dict else state
 
 
 # -- words ----------------------------------------------------------------------------------------------------------------------------------
