@@ -338,7 +338,8 @@ class Workspace:
             if old is None or number is None or columns.stamp(number) != stamp:
                 return False, None
             maker = old.maker[number]
-            sure = number >= old.first_orphan or (maker >= 0 and maker not in dirty)
+            # A former member of a dynamic target may be one that its maker left alone, edited by somebody.
+            sure = number >= old.first_orphan or (maker >= 0 and maker not in dirty and not old.is_dynamic(maker))
             return sure, columns.fingerprint(number)
 
         self._sorted_at_ns = time.time_ns()

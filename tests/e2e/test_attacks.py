@@ -543,6 +543,39 @@ def test_step_of_an_overwritten_orphan_comes_back(orphaned: Sandbox) -> None:
     assert kept(orphaned) == ["users own\n"]
 
 
+@pytest.mark.parametrize("names", ["b", "b c"])
+def test_former_member_that_the_user_overwrote_is_a_source_at_once(box: Sandbox, names: str) -> None:
+    box.write("l", "a b\n")
+    box.ductfile(
+        """
+        [step.split]
+        inputs = "l"
+        targets = "p/*.x"
+        run = 'for w in $(cat {input}); do echo $w > {target}/$w.x; done'
+        [step.m]
+        inputs = "p/*.x"
+        targets = "m.txt"
+        run = 'cat {inputs} > {target}'
+        """
+    )
+    box.build()
+    box.write("p/a.x", "mine\n")
+    box.write("l", f"{names}\n")
+    result = box.build()
+    assert "edited since: it stays" in result.err
+    assert "made by no step" not in result.err + box.expect(0, "status").out
+    merged = "mine\n" + names.replace(" ", "\n") + "\n"
+    assert box.read("m.txt") == merged
+    box.nothing_to_do()
+    box.remove(".duct/snapshot")
+    box.nothing_to_do()
+    box.expect(0, "clean", "--orphans", "-y")
+    assert box.read("p/a.x") == "mine\n"
+    box.write("p/a.x", "mine again\n")
+    box.build()
+    assert box.read("m.txt") == merged.replace("mine", "mine again")
+
+
 # -- what a kill leaves behind ------------------------------------------------------------------------------------------------------------------
 
 
