@@ -28,7 +28,7 @@ from .events import JobName
 from .launching import log_path
 from .plan.select import needed, select
 from .rebuilder import Reason
-from .survey import WILL, plan_ahead, survey, total
+from .survey import by_itself, plan_ahead, survey, total
 from .workspace import open_workspace
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def status(where: Where, targets: Sequence[str]) -> StatusReport:
             failure = failures.get(space.plan.job_id(judged.job))
             if answer == "no":
                 continue
-            state = FAILED if failure else STALE if answer == WILL else MAY
+            state = FAILED if failure else STALE if by_itself(judged) else MAY
             jobs.append((judged.job, JobStatus(space.plan.job_name(judged.job), state, judged.reasons, failure)))
         jobs.sort(key=lambda pair: pair[0])
         return StatusReport([each for _, each in jobs], total(ahead), space.orphans(), notes)
@@ -104,7 +104,9 @@ def _why(space: Workspace, job: int, verdicts: dict[int, tuple[str, Judged]], fa
     answer, judged = verdicts.get(job, ("no", None))
     past = judged.past if judged else space.judge.trace(job)
     reasons = judged.reasons if judged else ()
-    state = UP_TO_DATE if answer == "no" else FAILED if failure else STALE if answer == WILL else MAY
+    state = UP_TO_DATE
+    if judged is not None and answer != "no":
+        state = FAILED if failure else STALE if by_itself(judged) else MAY
     chain = _chain_now(space, job, verdicts, failures) if answer != "no" else _chain_then(space, past)
     last = None
     if past is not None:
@@ -136,7 +138,7 @@ def _chain_now(
         ]
         if not above:
             break
-        job = next((each for each in above if verdicts[each][0] == WILL), above[0])
+        job = next((each for each in above if by_itself(verdicts[each][1])), above[0])
         seen.add(job)
         chain.append(Cause(plan.job_name(job), verdicts[job][1].reasons, failures.get(plan.job_id(job))))
     return chain

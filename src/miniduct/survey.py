@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from .judging import Judged
-    from .plan.columns import Plan
+    from .model import Step
+    from .plan.columns import Plan, Table
     from .plan.select import Selection
     from .scheduler import Graph
     from .workspace import Workspace
@@ -58,6 +59,11 @@ def plan_ahead(space: Workspace, targets: Sequence[str], *, force: bool = False)
     return Round(plan, selection, jobs, graph(plan, jobs), force)
 
 
+def by_itself(judged: Judged) -> bool:
+    """Is a job that will or may run stale by what is there now, whatever comes out of the jobs before it?"""
+    return judged.reasons[0].kind != "upstream"
+
+
 def total(ahead: Round) -> int:
     """How many jobs are selected; at least those of the round, where counting them would cost more than the build."""
     if ahead.selection.jobs is None:
@@ -68,7 +74,10 @@ def total(ahead: Round) -> int:
 
 
 def survey(space: Workspace, ahead: Round) -> Iterator[tuple[str, Judged]]:
-    """For each job of the round, in order: "will", "may" or "no", with the verdict. Nothing is written. StoreError."""
+    """For each job of the round, in order: "will", "may" or "no", with the verdict. Nothing is written. StoreError.
+
+    A job that is stale by itself "may" run where a dynamic target before it moves: it may not be there any more when its turn comes.
+    """
     plan = space.plan
     scheduler = Scheduler(ahead.graph, slots=1)
     space.judge.expect(sorted(ahead.jobs))
@@ -84,16 +93,27 @@ def survey(space: Workspace, ahead: Round) -> Iterator[tuple[str, Judged]]:
         judged = space.judge.judge(job, forced=ahead.force, unsettled=frozenset(unsettled))
         answer = WILL if judged.reasons else NO
         upstream = [plan.names[key] for key in unsettled]
-        if not upstream and any(each in steps for each in plan.dynamic_before(step)):
+        behind = any(each in steps for each in plan.dynamic_before(step))
+        if not upstream and behind:
             upstream = [slot.text for slot in plan.steps[step].inputs if slot.text][:1]
         if upstream and answer == NO:
             answer = MAY
             judged.reasons = _upstream(upstream)
+        elif answer == WILL and behind and not _runs_whatever_comes(plan.steps[step], plan.tables[step], judged):
+            answer = MAY
         if answer != NO:
             moving.add(job)
             steps.add(step)
         yield answer, judged
         scheduler.settle(job)
+
+
+def _runs_whatever_comes(step: Step, table: Table, judged: Judged) -> bool:
+    """Is the job there, and stale, whatever the members of the dynamic targets before it turn out to be?"""
+    if not {name for name, _ in step.foreach}.issuperset(table.names):
+        return False
+    named = [slot.text for slot in step.inputs]
+    return any(each.key in named if each.kind.startswith("input-") else each.kind != "more" for each in judged.reasons)
 
 
 def _upstream(keys: Sequence[str]) -> tuple[Reason, ...]:

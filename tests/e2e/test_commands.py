@@ -108,6 +108,59 @@ def test_force_runs_what_is_up_to_date(built: Sandbox) -> None:
     assert len(built.ran()) == 3
 
 
+def _split(box: Sandbox) -> None:
+    box.files({"l": "a b\n", "k": "k\n"})
+    box.ductfile(
+        """
+        [step.split]
+        inputs = "l"
+        targets = "p/*.x"
+        run = "for w in $(cat {input}); do echo $w > {target}/$w.x; done"
+        [step.u]
+        inputs = "p/{n}.x"
+        targets = "u/{n}.x"
+        run = '''printf 'u {n}\\0' >> "$RUNS"; cat {input} > {target}'''
+        [step.m]
+        inputs = ["k", "u/*.x"]
+        targets = "m.txt"
+        run = '''printf 'm\\0' >> "$RUNS"; cat {inputs} > {target}'''
+        """
+    )
+    box.build()
+    box.ran()
+
+
+@pytest.mark.parametrize("change", ["missing", "edited", "forced"])
+def test_dry_run_says_may_of_jobs_whose_members_may_go(box: Sandbox, change: str) -> None:
+    _split(box)
+    if change == "missing":
+        box.expect(0, "clean", "u/", "-y")
+    elif change == "edited":
+        box.write("u/a.x", "mine\n")
+    box.write("l", "b\n")
+    planned = box.build("-n", *(["-B"] if change == "forced" else [])).out
+    assert "will  split" in planned
+    reason = {"missing": "u/a.x is missing", "edited": "u/a.x was edited", "forced": ""}[change]
+    assert f"may   u[n=a]: {reason}" in planned
+    if change != "forced":
+        assert f"stale   u[n=a]: {reason}" in box.expect(0, "status").out
+        assert "u[n=a]: stale" in box.expect(0, "why", "u/a.x").out
+    box.build()
+    assert "u a" not in box.ran()
+
+
+@pytest.mark.parametrize(("change", "reason"), [("m.txt", "m.txt was edited"), ("k", "k changed")])
+def test_dry_run_says_will_of_a_job_that_runs_whatever_the_members(box: Sandbox, change: str, reason: str) -> None:
+    _split(box)
+    box.write(change, "new\n")
+    box.write("l", "a  b\n")
+    planned = box.build("-n").out
+    assert f"will  m: {reason}" in planned
+    assert "may   u[n=a]: p/a.x may change" in planned
+    box.build()
+    assert box.ran() == ["m"]
+
+
 def test_dry_run_says_will_may_and_has_no_effect(built: Sandbox) -> None:
     built.write("raw/3.csv", "e\n")
     before = built.state()
