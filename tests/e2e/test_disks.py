@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import sqlite3
 from typing import TYPE_CHECKING
@@ -75,6 +76,49 @@ def test_disk_full_for_the_state_itself_is_no_traceback(tmp_path: Path) -> None:
         box.remove("filler")
         box.build()
         assert box.read("out/b.txt") == "good\n"
+
+
+def test_limit_that_no_database_fits_in_is_said_each_time(box: Sandbox) -> None:
+    box.write("a.txt", "good\n")
+    box.ductfile(COPY)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40960, before[1]))
+    try:
+        told = [box.expect(1, "build").err for _ in range(2)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    for text in told:
+        assert text.startswith("duct: cannot write .duct/trace.db: "), text
+        assert text.count("\n") == 1, text
+    assert "damaged" not in box.build().err
+    assert box.ran() == ["b"]
+    box.nothing_to_do()
+
+
+def test_damaged_database_on_a_full_disk_is_set_aside_when_there_is_room(tmp_path: Path) -> None:
+    if not can_mount():
+        pytest.skip("needs root and the right to mount a small tmpfs")
+    home = str(tmp_path / "small")
+    with mounted(home, "1m"):
+        box = Sandbox(home)
+        box.env["RUNS"] = box.runs = str(tmp_path / "runs")
+        path = built(box)
+        box.write("a.txt", "new\n")
+        with open(path, "r+b") as file:
+            file.write(b"\xa5" * 3000)
+        with open(path, "rb") as file:
+            data = file.read()
+        with open(box.path("filler"), "wb") as sink:
+            fill(sink.fileno())
+        result = box.expect(1, "build")
+        assert result.err == "duct: cannot write .duct/trace.db: no space left on device\n"
+        with open(path, "rb") as file:
+            assert file.read() == data
+        box.remove("filler")
+        assert "set aside" in box.build().err
+        assert box.read("out/b.txt") == "new\n"
+        box.ran()
+        box.nothing_to_do()
 
 
 def test_read_only_state_answers_status_and_dry_run(modest_box: Sandbox) -> None:

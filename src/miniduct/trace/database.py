@@ -5,8 +5,8 @@ folded into the database in one transaction, and the journal is emptied. Invaria
 that of database and journal together.
 
 Precious, so: versioned, migrated after a backup; one that a newer duct wrote is refused untouched; a damaged one is set
-aside and begun anew. Opened for reading only, nothing in the state folder is written. Ids and names are bytes on disk,
-and blobs here. For one thread.
+aside and begun anew, where there is room for that. Opened for reading only, nothing in the state folder is written.
+Ids and names are bytes on disk, and blobs here. For one thread.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ INLINE = 64
 their digest.
 """
 
+HELPERS = ("", "-wal", "-shm")
+"""How the names of a database's files end."""
 FULL = 1 << 18
 """Bytes: with fewer than these left, a disk is full for SQLite, which needs 32 kB and more for its helper files."""
 
@@ -94,6 +96,8 @@ class Traces:
         self._since = 0.0
         self._known: set[bytes] | None = None
         self._private: str | None = None
+        self._refused = ""
+        """Why a damaged database could not be begun anew; what is asked for in writing is refused then."""
         self._db: sqlite3.Connection | None = None
         self._open()
         if not write:
@@ -124,6 +128,9 @@ class Traces:
     def _open(self) -> None:
         try:
             self._db = self._open_for_writing() if self._write else self._open_for_reading()
+            if self._db is not None and not self._write and _is_blank(self._db):
+                self._db.close()
+                self._db = None
             if self._db is not None:
                 self._db.text_factory = _text
                 self._check_version(self._db)
@@ -131,14 +138,17 @@ class Traces:
             self._lost(error)
 
     def _open_for_writing(self) -> sqlite3.Connection:
-        new = not os.path.exists(self._path) or os.path.getsize(self._path) == 0
         db = sqlite3.connect(self._path, isolation_level=None)
-        if new:
-            # Without forcing it to the disk: an empty database lost to a power cut is no loss, and the disk would take its time.
-            db.executescript(
-                f"PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; BEGIN; {TABLES} PRAGMA user_version={SCHEMA}; COMMIT;"
-            )
-        db.executescript("PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=4000;")
+        try:
+            if _is_blank(db):
+                # Without forcing it to the disk: an empty database lost to a power cut is no loss, and the disk would take its time.
+                db.executescript(
+                    f"PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; BEGIN; {TABLES} PRAGMA user_version={SCHEMA}; COMMIT;"
+                )
+            db.executescript("PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=4000;")
+        except sqlite3.Error:
+            db.close()
+            raise
         return db
 
     def _open_for_reading(self) -> sqlite3.Connection | None:
@@ -216,8 +226,7 @@ class Traces:
         said = str(error)
         operational = isinstance(error, sqlite3.OperationalError) and not said.startswith("no such ")
         if operational or not isinstance(error, sqlite3.DatabaseError) or isinstance(error, sqlite3.ProgrammingError):
-            verb = "write" if self._write else "read"
-            raise StoreError(f"cannot {verb} {self._path}: {self._full() or said}") from None
+            raise self._refusal(error) from None
         if self._db is not None:
             self._db.close()
             self._db = None
@@ -225,14 +234,32 @@ class Traces:
             self.notes.append(f"{self._path} is damaged ({said}): judged as if nothing had been built")
             return
         aside = f"{self._path}.damaged-{time.strftime('%Y%m%d-%H%M%S')}"
-        for end in ("", "-wal", "-shm"):
-            if os.path.exists(self._path + end):
-                os.replace(self._path + end, aside + end)
+        _move(self._path, aside)
+        try:
+            self._db = self._open_for_writing()
+            self._db.text_factory = _text
+            self._check_version(self._db)
+        except sqlite3.Error as refused:
+            self._put_back(aside)
+            refusal = self._refusal(refused)
+            self._refused = refusal.what
+            raise refusal from None
         self.notes.append(f"{self._path} is damaged ({said}): set aside as {aside}; every job is judged as new")
         self._known = None
-        self._db = self._open_for_writing()
-        self._db.text_factory = _text
-        self._check_version(self._db)
+
+    def _put_back(self, aside: str) -> None:
+        """There is no room for a new database: whoever finds some tells of the damage, and sets it aside."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+        for end in HELPERS:
+            if os.path.exists(self._path + end):
+                os.unlink(self._path + end)
+        _move(aside, self._path)
+
+    def _refusal(self, error: sqlite3.Error) -> StoreError:
+        verb = "write" if self._write else "read"
+        return StoreError(f"cannot {verb} {self._path}: {self._full() or error}")
 
     def _full(self) -> str:
         """The reason that SQLite does not give ("disk I/O error"), where it is a full disk."""
@@ -240,14 +267,21 @@ class Traces:
         return os.strerror(errno.ENOSPC).lower() if disk.f_bavail * disk.f_frsize < FULL else ""
 
     def _ask(self, query: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
-        """The query's answer; `otherwise` where there is no database, or none that can be read."""
+        """The query's answer; `otherwise` where there is no database, or none that can be read. StoreError."""
+        if self._refused:
+            raise StoreError(self._refused)
         if self._db is None:
             return otherwise
         try:
             return query(self._db)
         except sqlite3.Error as error:
             self._lost(error)
-        return query(self._db) if self._write and self._db is not None else otherwise
+        if not self._write or self._db is None:
+            return otherwise
+        try:
+            return query(self._db)
+        except sqlite3.Error as error:
+            raise self._refusal(error) from None
 
     def _rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """The rows that a query gives; none where there is no database."""
@@ -549,6 +583,18 @@ class _transaction:  # noqa: N801 (reads as a word at the place of use)
             self._db.execute("COMMIT")
         elif self._db.in_transaction:
             self._db.execute("ROLLBACK")
+
+
+def _is_blank(db: sqlite3.Connection) -> bool:
+    """Is nothing in it yet? A full disk may have taken the file, and no more."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    return version == 0 and db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
+
+
+def _move(path: str, place: str) -> None:
+    for end in HELPERS:
+        if os.path.exists(path + end):
+            os.replace(path + end, place + end)
 
 
 def _row(trace: Trace, body: str | None) -> tuple[Any, ...]:

@@ -391,6 +391,42 @@ def test_disk_that_takes_no_more_is_said(traces: Traces, monkeypatch: pytest.Mon
         traces._ask(query, None)
 
 
+@pytest.mark.parametrize("write", [True, False])
+def test_file_that_a_full_disk_left_of_a_new_database_is_an_empty_one(path: str, write: bool) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA journal_mode=WAL")
+    db.close()
+    assert os.path.getsize(path) > 0
+    with Traces(path, write=write, version="1.0") as opened:
+        assert opened.notes == []
+        assert opened.load_all_ids() == set()
+
+
+def test_damaged_database_stays_where_there_is_no_room_for_a_new_one(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traces = reopened(path)
+    traces.record(trace())
+
+    def damaged(_: sqlite3.Connection) -> None:
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    def full(_: Traces) -> sqlite3.Connection:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Traces, "_open_for_writing", full)
+        patch.setattr(traces, "_fold", damaged)
+        for _ in range(2):
+            with pytest.raises(StoreError, match=r"^cannot write .*trace\.db: database or disk is full$"):
+                traces.fold()
+    traces.close()
+    assert not [name for name in os.listdir(os.path.dirname(path)) if "damaged" in name]
+    with reopened(path) as again:
+        again.recover(lambda found: found)
+        assert again.load_all_ids() == {"t:a"}
+
+
 # -- reading only ---------------------------------------------------------------------------------------------------------------------------
 
 
