@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -72,6 +73,16 @@ def test_nothing_to_do_imports_nothing_slow(box: Sandbox, args: tuple[str, ...])
     )
     box.build()
     assert imported(box, *args) & SLOW == set()
+
+
+def test_state_that_was_touched_or_copied_imports_nothing_slow(box: Sandbox) -> None:
+    box.write("a.txt", "1")
+    box.ductfile("[step.b]\ninputs = 'a.txt'\ntargets = 'b.txt'\nrun = 'cp {input} {target}'\n")
+    box.build()
+    box.touch(".duct/trace.db")
+    box.rename(".duct", "state")
+    shutil.copytree(box.path("state"), box.path(".duct"))
+    assert imported(box) & SLOW == set()
 
 
 @pytest.mark.parametrize("args", [("build",), ("status",), ("why", "b.txt"), ("-n",)])

@@ -45,7 +45,7 @@ from .lock import Lock
 from .plan.patterns import key_pattern
 from .stores.values import PACK
 from .text import count, duration, shown
-from .trace.check import AGED, check, keep, kept, stamp_of
+from .trace.check import AGED, APART, check, keep, kept, stamp_of
 from .tuples import NamedTuple
 from .vouching import OWN, Evidence, Mounts, Server, has_other_names
 from .workspace import make_state
@@ -386,7 +386,8 @@ class Watch:
         if checked.changed:
             names = snapshot.names
             found += [Difference(names[key], stamp_of(names[key])) for key in checked.changed]
-        if checked.why_unknown not in (None, AGED):  # ages are `_is_time`'s
+        # Ages are `_is_time`'s, and what became of the state is no change of the project: the next build finds it.
+        if checked.why_unknown not in (None, AGED, APART):
             found += [Difference(path, stamp_of(path)) for path in self._files]
         if header["dirty"] and header["run"] != self._run:
             found.append(Difference("what another command left", (header["run"], 0, 0, 0)))

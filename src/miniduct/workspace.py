@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from .stores.routed import Stores
     from .stores.values import Saved
     from .trace.check import Checked
+    from .trace.snapshot import Snapshot
 
 MOST_COPIES = 20 << 30
 """Bytes of local copies of remote inputs that are left after a build: those used last."""
@@ -251,7 +252,7 @@ class Workspace:
 
     def _open(self) -> None:
         snapshot = self._checked.snapshot
-        if snapshot is None or not snapshot.is_whole():
+        if snapshot is None or not self._is_saved_beside(snapshot) or not snapshot.is_whole():
             plan = self._expand(self.traces.made_keys(), None, Columns.blank(0))
             self._use(plan, Columns.blank(len(plan.names)), None)
             self.dirty = set(range(plan.jobs))
@@ -291,6 +292,10 @@ class Workspace:
         dirty = set(_unpack(header["dirty"]))
         self._replan(old, columns, changed, dirty, None if same else header["steps"])
         self._note_definitions(header)
+
+    def _is_saved_beside(self, snapshot: Snapshot) -> bool:
+        """Does the snapshot go with the database? One that does not says of jobs what the traces do not know."""
+        return bool(snapshot.header["token"] == self.traces.token())
 
     def _is_same_value(self, name: str, columns: Columns, key: int) -> bool:
         """Is it a value, and what it was? Where the pack was touched, the quick check calls all values changed."""
@@ -590,6 +595,7 @@ class Workspace:
         header = {
             "format": FORMAT,
             "version": __version__,
+            "token": self.traces.renew_token(),
             "sets": self.where.sets,
             "files": [
                 (path, None if stamp is None or racy(Stamp(*stamp), self._read_at_ns) else stamp)
@@ -716,7 +722,7 @@ def open_workspace(
         traces = Traces(f"{where.state}/trace.db", write=False, version=__version__)
         with traces:
             _tell_notes(traces, tell)
-            found = kept(where.state) or _check(where, project)
+            found = kept(where.state) or _check(where, project, traces)
             with _stores(where, project, tell, write=False) as stores:
                 yield Workspace(where, project, traces, found, Staging(where.state), stores, read_at_ns=0)
         return
@@ -755,7 +761,7 @@ def open_workspace(
                 tell(ev.Kept(key, copy))
             # Not what was found before a lock was waited for, or before what a kill left was mended.
             checked = None if waited or crashed else kept(where.state)
-            checked = checked or _check(where, project)
+            checked = checked or _check(where, project, traces)
             with _stores(where, project, tell, write=True) as stores:
                 yield Workspace(where, project, traces, checked, staging, stores, read_at_ns=began, mend=mend)
 
@@ -817,8 +823,8 @@ def _read(where: Where) -> Project:
     )
 
 
-def _check(where: Where, project: Project) -> Checked:
-    return check(where.state, where.sets, where.environ, project.today, time.time())
+def _check(where: Where, project: Project, traces: Traces) -> Checked:
+    return check(where.state, where.sets, where.environ, project.today, time.time(), token=traces.token())
 
 
 def _tell_notes(traces: Traces, tell: Callable[[Event], None]) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import glob
+import os
+import shutil
+import sqlite3
 import time
 from typing import TYPE_CHECKING
 
@@ -42,6 +46,99 @@ def test_damaged_snapshot_is_no_snapshot(built: Sandbox, part: int) -> None:
     built.build()
     assert built.ran() == ["a 1"]
     built.nothing_to_do()
+
+
+CHAIN = """
+[step.a]
+inputs = "i"
+targets = "a"
+run = '''printf 'a\\0' >> "$RUNS"; cp {input} {target}'''
+
+[step.p]
+inputs = "a"
+targets = "p/*.x"
+run = '''printf 'p\\0' >> "$RUNS"; for n in $(cat {input}); do echo $n > {target}/$n.x; done'''
+
+[step.m]
+inputs = "p/*.x"
+targets = "m"
+run = '''printf 'm\\0' >> "$RUNS"; cat {inputs} > {target}'''
+"""
+
+
+@pytest.fixture
+def chain(box: Sandbox) -> Sandbox:
+    box.write("i", "1 2\n")
+    box.ductfile(CHAIN)
+    box.build()
+    box.ran()
+    box.nothing_to_do()
+    return box
+
+
+def answers(box: Sandbox) -> list[str]:
+    """What is said of the state by those who change nothing."""
+    asked = [["status"], ["build", "-n"], ["clean", "--orphans", "-n"], ["clean", "-n"]]
+    return [str(box.expect(0, *words)) for words in asked]
+
+
+def remove_database(box: Sandbox) -> None:
+    for path in glob.glob(box.path(".duct/trace.db*")):
+        os.unlink(path)
+
+
+def test_lost_database_is_a_lost_state_for_all_who_are_asked(chain: Sandbox) -> None:
+    remove_database(chain)
+    shutil.copytree(chain.path(".duct"), chain.path("kept"))
+    told = answers(chain)
+    assert told[0].count("never ran") == 3, told[0]
+    assert "nothing to remove" in told[2]
+    chain.remove(".duct/snapshot")
+    assert told == answers(chain)
+    chain.remove(".duct")
+    chain.rename("kept", ".duct")
+    chain.build()
+    assert chain.ran() == ["a", "m", "p"]
+    chain.nothing_to_do()
+
+
+def test_older_database_is_not_taken_for_the_one_of_the_snapshot(chain: Sandbox) -> None:
+    shutil.copy(chain.path(".duct/trace.db"), chain.path("older"))
+    chain.write("i", "1 3\n")
+    chain.build()
+    chain.ran()
+    remove_database(chain)
+    shutil.copy(chain.path("older"), chain.path(".duct/trace.db"))
+    shutil.copytree(chain.path(".duct"), chain.path("kept"))
+    told = answers(chain)
+    assert "i changed" in told[0], told[0]
+    chain.remove(".duct/snapshot")
+    assert told == answers(chain)
+    chain.remove(".duct")
+    chain.rename("kept", ".duct")
+    chain.build()
+    assert "a" in chain.ran()
+    assert chain.read("m") == "1\n3\n"
+    chain.nothing_to_do()
+
+
+def test_snapshot_is_believed_where_its_token_is_in_the_log_of_writes(chain: Sandbox) -> None:
+    """A reader held the database open when the build ended, or the build was killed: the file itself has an older token."""
+    reader = sqlite3.connect(chain.path(".duct/trace.db"))
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM runs").fetchall()
+    chain.write("i", "1 3\n")
+    chain.build()
+    chain.ran()
+    shutil.copytree(chain.path(".duct"), chain.path("killed"))
+    reader.close()
+    chain.remove(".duct")
+    chain.rename("killed", ".duct")
+    assert os.path.getsize(chain.path(".duct/trace.db-wal")) > 0
+    assert "up to date" in chain.expect(0, "status").out
+    chain.nothing_to_do()
+    assert not chain.exists(".duct/trace.db-wal")
+    chain.nothing_to_do()
 
 
 def test_lowered_max_age_is_heeded_at_once(box: Sandbox) -> None:

@@ -60,6 +60,22 @@ def text_of(box: Sandbox, name: str) -> str | None:
     return box.read(name) if box.exists(name) else None
 
 
+def test_database_that_is_lost_meanwhile_makes_the_next_build_a_full_one(
+    watched: Callable[..., Watching], box: Sandbox
+) -> None:
+    watch = watched()
+    box.remove(".duct/trace.db")
+    box.write("raw/2.txt", "two\n")
+    watch.says("4 jobs ran")
+    assert box.ran() == ["all", "copy 1", "copy 2", "copy 3"]
+    box.remove(".duct/trace.db")
+    box.build()
+    assert len(box.ran()) == 4
+    box.write("raw/2.txt", "2\n")
+    watch.says("2 jobs ran")
+    assert box.ran() == ["all", "copy 2"]
+
+
 @pytest.mark.parametrize("args", [(), ("--poll", "0.2")], ids=["events", "polling"])
 def test_saves_in_place_and_by_rename_are_built(
     watched: Callable[..., Watching], box: Sandbox, args: tuple[str, ...]

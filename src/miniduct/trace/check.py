@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     FourStamp = tuple[int, int, int, int]
 
 AGED = "a job's max_age is over"
+APART = "the database is not the one that the snapshot was saved beside"
+TOKEN_AT = 68
+"""Where the token lies in the file of the database: SQLite calls it `application_id`. A log of writes may know a newer one."""
 SAME, DIFFERS, UNKNOWN = "same", "differs", "unknown"
 PARALLEL = 12_000
 """Keys from which on several processes read the stamps: a fork costs about as much as 1,000 stats."""
@@ -101,13 +104,15 @@ def check(
     stop_early: bool = False,
     named: bool = True,
     look: Callable[[Snapshot], Sequence[int] | None] | None = None,
+    token: int | None = None,
 ) -> Checked:
     """Compare the snapshot in the state folder with what is there, from the project's root as the working folder.
 
     `today` is the current date (ISO); it matters only if the plan rests on one. `named`: targets were named; without
     them, jobs that the default does not need may be as stale as they like. With `stop_early`, the keys are not
     looked at if the steps must be read again anyway. `look` gives the numbers of those keys that alone may have changed,
-    or None: all of them; without it, a running watch is asked.
+    or None: all of them; without it, a running watch is asked. `token` is that of the database, where it is open: to
+    open the file once more, and close it, would give up SQLite's locks.
     """
     snapshot = read(f"{state}/snapshot")
     if snapshot is None:
@@ -117,6 +122,8 @@ def check(
         if not header.keys() >= FIELDS or header["format"] != FORMAT or header["version"] != __version__:
             return Checked(UNKNOWN, None, (), (), "the snapshot is of another version")
         why = _why_unknown(header, sets, environ, today, now)
+        if why is None and header["token"] != (_token(state) if token is None else token):
+            why = APART
         if why is not None and stop_early:
             return Checked(UNKNOWN, snapshot, (), (), why)
         folders = [at for at, (name, stamp) in enumerate(header["folders"]) if _folder(name) != _four(stamp)]
@@ -152,6 +159,18 @@ def _why_unknown(
     if header["expires"] is not None and not header["saved"] <= now < header["expires"]:
         return AGED
     return None
+
+
+def _token(state: str) -> int:
+    """The token in the file of the database, as it is without the log of writes; 0 where there is no such file."""
+    try:
+        fd = os.open(f"{state}/trace.db", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        return int.from_bytes(os.pread(fd, 4, TOKEN_AT), "big")
+    finally:
+        os.close(fd)
 
 
 def _ask(state: str, snapshot: Snapshot) -> Sequence[int] | None:

@@ -4,6 +4,9 @@ A record is in the journal from the moment it is made, and in memory; now and th
 folded into the database in one transaction, and the journal is emptied. Invariant: whatever is asked for, the answer is
 that of database and journal together.
 
+A snapshot has the token that the database got when it was saved, a new one each time: with any other database, lost and
+begun anew or an older one that was put back, it is not believed. It lies where the fast check finds it without SQLite.
+
 Precious, so: versioned, migrated after a backup; one that a newer duct wrote is refused untouched; a damaged one is set
 aside and begun anew, where there is room for that. Opened for reading only, nothing in the state folder is written.
 Ids and names are bytes on disk, and blobs here. For one thread.
@@ -96,10 +99,13 @@ class Traces:
         self._since = 0.0
         self._known: set[bytes] | None = None
         self._private: str | None = None
+        self._anew = False
+        """Was the database begun anew since it was opened? What was judged by the former one, this one does not know."""
         self._refused = ""
         """Why a damaged database could not be begun anew; what is asked for in writing is refused then."""
         self._db: sqlite3.Connection | None = None
         self._open()
+        self._anew = False
         if not write:
             records, notes = self._journal.read()
             self.notes += notes
@@ -122,6 +128,18 @@ class Traces:
 
             shutil.rmtree(self._private, ignore_errors=True)
             self._private = None
+
+    # -- the snapshot that goes with it ---------------------------------------------------------------------------------------------------
+
+    def token(self) -> int:
+        """What a snapshot that is to be believed has; 0, which none has, where none was saved."""
+        return self._ask(lambda db: int(db.execute("PRAGMA application_id").fetchone()[0]), 0)
+
+    def renew_token(self) -> int:
+        """The token for a snapshot that is about to be saved, those saved before are believed no more; -1 for one that is not to be. StoreError."""
+        token = 1 + int.from_bytes(os.urandom(4), "little") % 0x7FFFFFFF
+        self._ask(lambda db: db.execute(f"PRAGMA application_id = {token}"), None)
+        return -1 if self._anew else token
 
     # -- opening ------------------------------------------------------------------------------------------------------------------------
 
@@ -246,6 +264,7 @@ class Traces:
             raise refusal from None
         self.notes.append(f"{self._path} is damaged ({said}): set aside as {aside}; every job is judged as new")
         self._known = None
+        self._anew = True
 
     def _put_back(self, aside: str) -> None:
         """There is no room for a new database: whoever finds some tells of the damage, and sets it aside."""

@@ -25,6 +25,7 @@ FIELDS = frozenset(
     [
         "format",
         "version",
+        "token",
         "sets",
         "files",
         "env",

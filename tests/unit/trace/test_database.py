@@ -249,6 +249,38 @@ def test_builds_are_numbered(traces: Traces) -> None:
     ]
 
 
+def test_token_is_a_new_one_with_each_snapshot_and_goes_with_the_file(traces: Traces, path: str) -> None:
+    assert traces.token() == 0
+    tokens = [traces.renew_token() for _ in range(20)]
+    assert len(set(tokens)) == 20
+    assert min(tokens) > 0
+    assert traces.token() == tokens[-1]
+    traces.close()
+    shutil.copy(path, f"{path}.copy")
+    for write in (True, False):
+        with Traces(f"{path}.copy", write=write) as copy:
+            assert copy.token() == tokens[-1]
+
+
+def test_database_begun_anew_in_the_midst_has_no_token(path: str) -> None:
+    with reopened(path) as traces:
+        traces.renew_token()
+        damaged = [sqlite3.DatabaseError("database disk image is malformed")]
+
+        def query(_: sqlite3.Connection) -> None:
+            for error in damaged:
+                damaged.clear()
+                raise error
+
+        traces._ask(query, None)
+        assert "set aside" in traces.notes[0]
+        assert traces.token() == 0
+        assert traces.renew_token() == -1
+    with reopened(path) as again:
+        assert again.token() > 0
+        assert again.renew_token() > 0
+
+
 # -- after a kill ---------------------------------------------------------------------------------------------------------------------------
 
 

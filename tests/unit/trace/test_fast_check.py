@@ -15,6 +15,7 @@ from miniduct import __version__
 from miniduct.stores.local import LocalStore
 from miniduct.trace import check as module
 from miniduct.trace.check import Checked, check, differing
+from miniduct.trace.database import Traces
 from miniduct.trace.snapshot import FIELDS, FORMAT, write_snapshot
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEYS = ["raw/a", "raw/b", "out/a", "absent", "tree/"]
+TOKEN = 0x1234
 
 
 def put(path: str, content: str = "x") -> None:
@@ -30,11 +32,17 @@ def put(path: str, content: str = "x") -> None:
         file.write(content)
 
 
+def put_database(token: int) -> None:
+    with open(".duct/trace.db", "wb") as file:
+        file.write(bytes(68) + token.to_bytes(4, "big") + bytes(4000))
+
+
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     os.mkdir(".duct")
     put("Ductfile")
+    put_database(TOKEN)
     for key in ("raw/a", "raw/b", "out/a", "tree/x/y"):
         put(key)
 
@@ -51,6 +59,7 @@ def save(keys: list[str] = KEYS, **facts: Any) -> None:
         **dict.fromkeys(FIELDS),
         "format": FORMAT,
         "version": __version__,
+        "token": TOKEN,
         "sets": (("v", "1"),),
         "files": [("Ductfile", tuple(ductfile or ()))],
         "env": [("SET", "1"), ("UNSET", None)],
@@ -82,6 +91,33 @@ def test_same_facts_are_the_same() -> None:
 def test_no_snapshot_is_unknown() -> None:
     found = look()
     assert (found.outcome, found.snapshot) == ("unknown", None)
+
+
+@pytest.mark.parametrize(
+    "deed", [lambda: os.unlink(".duct/trace.db"), lambda: put_database(0), lambda: put_database(7)]
+)
+def test_snapshot_whose_database_is_gone_or_another_one_is_not_believed(deed: Callable[[], object]) -> None:
+    save()
+    deed()
+    put("raw/a", "y")
+    found = look()
+    assert (found.outcome, found.why_unknown, list(found.changed)) == ("unknown", module.APART, [0])
+
+
+def test_open_database_is_asked_and_not_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    save()
+    put("raw/a", "y")
+    monkeypatch.delattr(module, "_token")
+    for token, outcome in ((TOKEN, "differs"), (7, "unknown"), (0, "unknown")):
+        assert check(".duct", (("v", "1"),), {"SET": "1"}, "2026-01-05", 1500.0, token=token).outcome == outcome
+
+
+def test_token_of_a_database_is_found_in_its_file() -> None:
+    os.unlink(".duct/trace.db")
+    with Traces(".duct/trace.db", write=True) as traces:
+        token = traces.renew_token()
+    save(token=token)
+    assert look().outcome == "same"
 
 
 def replaced_by(make: Callable[[str], object]) -> Callable[[], object]:
