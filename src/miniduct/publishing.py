@@ -197,7 +197,9 @@ class Publisher:
         job, about, targets = judged.job, judged.about, judged.declared
         self._kept.pop(job, None)
         if targets.direct:
-            self._staging.restore(about.id, lambda key: self._is_others(job, key))
+            self._staging.restore(
+                about.id, lambda key: self._is_others(job, key) or self._rival(about.id, key) is not None
+            )
             # They hold what they held, with other stamps.
             self._contents.forget(key for key in about.targets if not is_remote(self._plan.names[key]))
         self._staging.discard(about.id, targets.staged, dynamic=targets.dynamic)
@@ -266,11 +268,32 @@ class Publisher:
 
     def _members(self, job: int, target: Target) -> list[Made]:
         if target.direct:
-            found = self._staging.made(self._plan.job(job).id, target.text, lambda key: self._is_others(job, key))
+            found = self._made_in_place(job, target)
         else:
             found = self._staging.members(target.text, owner=self._plan.job(job).id)
         stamped = [(key, at, self._store.stat(at)) for key, at in found]
         return [Made(key, at, stamp) for key, at, stamp in stamped if stamp is not None]
+
+    def _made_in_place(self, job: int, target: Target) -> list[tuple[str, str]]:
+        """The members of a direct pattern. StoreError where another running job may have made one of them."""
+        about = self._plan.job(job)
+        found = self._staging.made(about.id, target.text, lambda key: self._is_others(job, key))
+        if len(self._staging.writing) > 1:
+            known = {self._plan.names[key] for key in about.targets}
+            for key, _ in found:
+                rival = None if key in known else self._rival(about.id, key)
+                if rival is not None:
+                    raise StoreError(
+                        f"cannot tell who made {shown(key)}",
+                        facts=[f"another job that runs now makes {shown(unescaped(rival))}, which it matches, too"],
+                        hint="write to {target}, or let no file match the targets of two jobs",
+                    )
+        return found
+
+    def _rival(self, job_id: str, key: str) -> str | None:
+        """The pattern that the key matches, of another running job whose command writes to the place itself."""
+        others = (texts for other, texts in self._staging.writing.items() if other != job_id)
+        return next((text for texts in others for text in texts if glob(text).matches(key)), None)
 
     def _not_made(self, missing: Sequence[Target]) -> NotMadeError:
         if missing[0].text.startswith(VALUES):

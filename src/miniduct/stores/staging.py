@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from blake3 import blake3
 
 from ..errors import StoreError
-from ..keys import base_name, glob_folder, glob_head, is_remote, unescaped
+from ..keys import base_name, glob_folder, glob_head, is_remote
 from ..model import FINGERPRINT_SIZE, Stamp
 from ..text import shown
 from ..tuples import NamedTuple
@@ -116,13 +116,13 @@ class Staging:
         """What `recover` found in the place of a target and put aside: (key, copy)."""
         self.claims: dict[str, str] = {}
         """Members of patterns that jobs have made since this was opened, with the last one's job id."""
+        self.writing: dict[str, list[str]] = {}
+        """The patterns that the commands of running jobs write to directly, by job id."""
         self._stages: dict[str, str] = {}
         self._made: set[str] = set()
         self._outside: set[str] = set()
         """The hidden folders that are needed."""
         self._noted: set[str] = set()
-        self._writing: dict[str, list[str]] = {}
-        """The patterns that commands of running jobs write to directly, by job id."""
         self._device: int | None = None
         self._hidden = ""
         self._count = 0
@@ -231,7 +231,7 @@ class Staging:
                 guard = self._guarding(job_id, direct, keep, dynamic, members, others, through)
                 self._guard(guard, keep)
                 if guard.globs:
-                    self._writing[job_id] = guard.globs
+                    self.writing[job_id] = guard.globs
         except OSError as error:
             raise _stopped("make room for the targets", error) from None
 
@@ -359,9 +359,8 @@ class Staging:
         """
         guard = self._read_guard(f"{self._note_path(job_id)}.json")
         if guard is not None:
-            disputed = self._disputed(job_id)
-            self._restore(guard, lambda key: others(key) or key in disputed, keep_halves=False)
-        self._writing.pop(job_id, None)
+            self._restore(guard, others, keep_halves=False)
+        self.writing.pop(job_id, None)
 
     def _restore(self, guard: Guard, others: Callable[[str], bool] = _nobody, *, keep_halves: bool) -> None:
         try:
@@ -403,7 +402,7 @@ class Staging:
         each with the copy that was kept.
         """
         guard = self._read_guard(f"{self._note_path(job_id)}.json")
-        self._writing.pop(job_id, None)
+        self.writing.pop(job_id, None)
         return [] if guard is None else self._commit(guard)
 
     def _commit(self, guard: Guard) -> list[tuple[str, str]]:
@@ -452,29 +451,11 @@ class Staging:
         return sorted((folder + path[len(before) :], path) for path in set(found))
 
     def made(self, job_id: str, text: str, others: Callable[[str], bool]) -> list[tuple[str, str]]:
-        """The members of a direct pattern that the command made or changed, as `members` gives them. StoreError where
-        another running job may have made one of them.
-        """
+        """The members of a direct pattern that the command made or changed, as `members` gives them."""
         guard = self._read_guard(f"{self._note_path(job_id)}.json")
         items = guard.items if guard is not None else []
         strange = {item.place for item in items if item.how == STRANGE and item.untouched(self._store)}
-        found = [(key, at) for key, at in self.members(text) if key not in strange and not others(key)]
-        disputed = self._disputed(job_id)
-        for key in disputed.keys() & {key for key, _ in found} - {item.place for item in items}:
-            raise StoreError(
-                f"cannot tell who made {shown(key)}",
-                facts=[f"another job that runs now makes {shown(disputed[key])}, which it matches, too"],
-                hint="write to {target}, or let no file match the targets of two jobs",
-            )
-        return found
-
-    def _disputed(self, job_id: str) -> dict[str, str]:
-        """What matches the patterns that other running jobs write to directly, each with the pattern."""
-        found: dict[str, str] = {}
-        for other, texts in self._writing.items() if len(self._writing) > (job_id in self._writing) else ():
-            for text in texts if other != job_id else ():
-                found.update((key, unescaped(text)) for key, _ in self.members(text))
-        return found
+        return [(key, at) for key, at in self.members(text) if key not in strange and not others(key)]
 
     def leads(self, key: str) -> str | None:
         """Where the symbolic link in the key's place leads, as a key where that is in the project; None: it is no link.
