@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .errors import UsageError
 from .plan.patterns import glob
+from .rebuilder import ACCEPTED
 from .survey import plan_ahead
 from .text import count, shown
 from .workspace import open_workspace
@@ -42,7 +43,7 @@ def accept(where: Where, targets: Sequence[str], *, wait: bool = True) -> list[J
             space.dirty.discard(job)
             if each.reasons:
                 space.judge.fingerprint_inputs(each)
-                space.take_for_made(job, each.packed, run, "accepted")
+                space.take_for_made(job, each.packed, run, ACCEPTED)
                 accepted.append(plan.job_name(job))
         space.save()
         return accepted
@@ -86,7 +87,7 @@ def _members(space: Workspace, jobs: set[int], found: set[str]) -> dict[str, lis
             number = plan.key(key)
             is_others = number is not None and plan.maker[number] >= 0 and key not in found
             stamp = space.store.stat(key)
-            if not is_others and stamp is not None and stamp.ctime_ns > ended_ns:
+            if not is_others and stamp is not None and min(stamp.ctime_ns, stamp.mtime_ns) > ended_ns:
                 makers.setdefault(key, []).append(job)
     for key, by in sorted(makers.items()):
         if jobs.isdisjoint(by):

@@ -154,8 +154,12 @@ class Commands:
         return Targets(every, staged, direct, globs, not (direct or globs or far or odd), far)
 
     def _target(self, text: str, dynamic: bool, direct: bool, owner: str) -> Target:
-        given = _plain(glob_folder(text) or ".") if dynamic else text
-        return Target(text, dynamic, direct, given, given if direct else self._staged(given, owner))
+        if not dynamic:
+            return Target(text, dynamic, direct, text, text if direct else self._staged(text, owner))
+        folder = glob_folder(text)
+        given = _plain(folder or ".")
+        # That of what lies in the folder, not of the folder: it may be a link to another file system.
+        return Target(text, dynamic, direct, given, given if direct else _plain(self._staged(f"{folder}x", owner)[:-1]))
 
     def render(self, job: Job) -> Rendered:
         """The command as it is started, from the step's `cwd`. DuctError where it is too long for the system."""

@@ -7,7 +7,6 @@ one, is that of the content with this stamp.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from array import array
@@ -133,30 +132,10 @@ class Contents:
         columns = self.columns
         if not columns.holds(key, stamp) or columns.sizes[key] == NEVER_SEEN:
             if self._state[key] == KNOWN:
-                if self._has_but_a_new_name(key, stamp):
-                    return
                 self.waver(key)
             columns.put(key, stamp, None)
             self._racy.pop(key, None)
         self._state[key] = KNOWN
-
-    def _has_but_a_new_name(self, key: int, stamp: Stamp | None) -> bool:
-        """Is the file what it was, but for a further name that it got (`ln`)? Its ctime tells of that, too.
-
-        A file that was written and given its time back has one name: what was read of it meanwhile, nobody knows.
-        """
-        before = self.columns.stamp(key)
-        if stamp is None or before is None or before._replace(ctime_ns=stamp.ctime_ns) != stamp:
-            return False
-        name, known = self.names[key], self.columns.fingerprint(key)
-        at = time.time_ns()
-        try:
-            if known is None or os.stat(name).st_nlink < 2 or self._store.fingerprint(name) != known:
-                return False
-        except OSError:
-            return False
-        self._learn(key, stamp, known, at)
-        return True
 
     def waver(self, key: int) -> None:
         """The key holds something else than before, and no job did it."""
@@ -229,11 +208,7 @@ class Contents:
         """Those of the keys whose stamps are no longer those seen last, or were found to be others since then (`seen_to_move`)."""
         suspects = self._suspects(keys) if len(keys) > MANY else keys
         stat, holds, names = self._store.stat, self.columns.holds, self.names
-        found = [
-            key
-            for key in suspects
-            if not holds(key, stamp := stat(names[key])) and not self._has_but_a_new_name(key, stamp)
-        ]
+        found = [key for key in suspects if not holds(key, stat(names[key]))]
         if len(self.seen_to_move) > since:
             found += set(self.seen_to_move[since:]).intersection(keys).difference(found)
         return found

@@ -14,7 +14,7 @@ from .judging import PLANNED, planned
 from .keys import GS, HTTP, VALUES, base_name, is_remote, unescaped
 from .model import FINGERPRINT_SIZE, Check, Stamp
 from .plan.patterns import glob
-from .rebuilder import MOVED
+from .rebuilder import ACCEPTED, MOVED
 from .stores.local import refused
 from .stores.values import is_packed, stamp_of
 from .text import nearest, shown
@@ -197,9 +197,7 @@ class Publisher:
         job, about, targets = judged.job, judged.about, judged.declared
         self._kept.pop(job, None)
         if targets.direct:
-            self._staging.restore(
-                about.id, lambda key: self._is_others(job, key) or self._rival(about.id, key) is not None
-            )
+            self._staging.restore(about.id, lambda key: self._is_others(job, key) or self._is_disputed(about.id, key))
             # They hold what they held, with other stamps.
             self._contents.forget(key for key in about.targets if not is_remote(self._plan.names[key]))
         self._staging.discard(about.id, targets.staged, dynamic=targets.dynamic)
@@ -275,20 +273,24 @@ class Publisher:
         return [Made(key, at, stamp) for key, at, stamp in stamped if stamp is not None]
 
     def _made_in_place(self, job: int, target: Target) -> list[tuple[str, str]]:
-        """The members of a direct pattern. StoreError where another running job may have made one of them."""
+        """The members of a direct pattern. StoreError where another job that ran at the same time may have made one of them."""
         about = self._plan.job(job)
         found = self._staging.made(about.id, target.text, lambda key: self._is_others(job, key))
-        if len(self._staging.writing) > 1:
-            known = {self._plan.names[key] for key in about.targets}
-            for key, _ in found:
-                rival = None if key in known else self._rival(about.id, key)
-                if rival is not None:
-                    raise StoreError(
-                        f"cannot tell who made {shown(key)}",
-                        facts=[f"another job that runs now makes {shown(unescaped(rival))}, which it matches, too"],
-                        hint="write to {target}, or let no file match the targets of two jobs",
-                    )
+        known = {self._plan.names[key] for key in about.targets}
+        disputed = self._staging.disputed
+        for key, _ in found:
+            rival = None if key in known else disputed.get(key) or self._rival(about.id, key)
+            if rival is not None:
+                disputed[key] = rival
+                raise StoreError(
+                    f"cannot tell who made {shown(key)}",
+                    facts=[f"another job that ran meanwhile makes {shown(unescaped(rival))}, which it matches, too"],
+                    hint="write to {target}, or let no file match the targets of two jobs",
+                )
         return found
+
+    def _is_disputed(self, job_id: str, key: str) -> bool:
+        return key in self._staging.disputed or self._rival(job_id, key) is not None
 
     def _rival(self, job_id: str, key: str) -> str | None:
         """The pattern that the key matches, of another running job whose command writes to the place itself."""
@@ -428,7 +430,7 @@ class Publisher:
         """
         job, about, targets = judged.job, judged.about, judged.declared
         by_content = about.step.check is Check.CONTENT
-        moved = self._moved(judged) if about.step.check is not Check.EXISTS else []
+        moved = self._moved(judged, made, found) if about.step.check is not Check.EXISTS else []
         before = _made_by(judged.past)
         local = made if targets.plain else [each for each in made if each.at != each.key and not is_remote(each.key)]
         kept = self._kept.pop(job, [])
@@ -468,7 +470,7 @@ class Publisher:
         now = _made_by(trace)
         changed, members_changed, left = before != now, False, []
         if about.dynamic:
-            left = self._remove_former_members(job, before, now)
+            left = self._remove_former_members(judged, before, now, kept)
             self._staging.claims.update(dict.fromkeys(now, about.id))
             members_changed = {self._plan.names[key] for key in about.targets} != now.keys()
         if changed and not targets.plain and self._is_looked_into(about):
@@ -545,13 +547,17 @@ class Publisher:
             through=through,
         )
 
-    def _moved(self, judged: Judged) -> list[str]:
+    def _moved(self, judged: Judged, made: Sequence[Made], found: Sequence[bytes]) -> list[str]:
         """Inputs whose stamps are no longer those that were fingerprinted.
 
         Nobody knows which content the command has read: their fingerprints become one that no content has.
         """
         contents = self._contents
         moved = contents.moved(judged.inputs, judged.since)
+        if moved:
+            fingerprints = dict(zip(judged.inputs, split(judged.packed)))
+            made_of = {(each.stamp.inode, fingerprint): each.stamp for each, fingerprint in zip(made, found)}
+            moved = [key for key in moved if not self._is_linked(key, fingerprints[key], made_of)]
         if moved:
             contents.forget(moved)
             for key in moved:
@@ -560,6 +566,14 @@ class Publisher:
             gone = set(moved)
             judged.packed = b"".join(MOVED if key in gone else piece for key, piece in zip(judged.inputs, pieces))
         return [self._plan.names[key] for key in moved]
+
+    def _is_linked(self, key: int, fingerprint: bytes, made_of: Mapping[tuple[int, bytes], Stamp]) -> bool:
+        """Is the input what it was, but for its ctime, and a target a further name of it (`ln`)?"""
+        before, now = self._contents.columns.stamp(key), self._store.stat(self._plan.names[key])
+        if before is None or now is None or before._replace(ctime_ns=now.ctime_ns) != now:
+            return False
+        target = made_of.get((now.inode, fingerprint))
+        return target is not None and (target.size, target.mtime_ns) == (now.size, now.mtime_ns)
 
     def _keep_users_copies(
         self, judged: Judged, now: dict[str, bytes], made: Sequence[Made], links: Collection[str]
@@ -614,13 +628,20 @@ class Publisher:
             stamps.append(stamp)
         return stamps
 
-    def _remove_former_members(self, job: int, before: dict[str, bytes], now: dict[str, bytes]) -> list[str]:
-        """Members of a dynamic target that the last run made and this one did not: removed if they still are what was made."""
+    def _remove_former_members(
+        self, judged: Judged, before: dict[str, bytes], now: dict[str, bytes], kept: list[tuple[str, str]]
+    ) -> list[str]:
+        """Members of a dynamic target that the last run made and this one did not: removed if they still are what was made. What duct was only
+        told to take for made is added to `kept`, with its copy.
+        """
         left = []
+        accepted = judged.past is not None and any(kind == ACCEPTED for kind, *_ in judged.past.reasons)
         for key in before.keys() - now.keys():
-            if self._store.stat(key) is None or self._is_others(job, key):
+            if self._store.stat(key) is None or self._is_others(judged.job, key):
                 continue
             if self._store.fingerprint(key) == before[key]:
+                if accepted:
+                    kept.append((key, self._staging.keep_aside(key)))
                 self._staging.remove(key)
             else:
                 left.append(key)

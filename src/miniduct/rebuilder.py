@@ -19,6 +19,8 @@ MOST_REASONS = 20
 
 STRICTNESS = {Check.EXISTS: 0, Check.MTIME: 1, Check.CONTENT: 2}
 
+ACCEPTED = "accepted"
+"""The kind of the only reason of a run that was none: the user said that what is there is as it would be made."""
 MOVED = b"moved".ljust(FINGERPRINT_SIZE, b"\0")
 """Stands in a trace for an input that changed while it was read."""
 BLOCK = 256

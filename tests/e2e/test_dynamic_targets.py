@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -52,8 +55,91 @@ def test_who_made_a_file_of_two_patterns_in_its_place_is_not_guessed(box: Sandbo
     assert box.read("parts/1-north-eu.csv") == "1 of north-eu\n"
     box.build("-j", "1")
     assert box.read("sum.txt") == ALL
-    assert sorted(box.ran()) == ["eu", "eu", "north-eu"]
+    assert sorted(box.ran()) == ["eu", "eu", "north-eu", "north-eu"]
     box.nothing_to_do()
+
+
+def test_what_is_disputed_is_neither_jobs(box: Sandbox) -> None:
+    box.ductfile(
+        """
+        [step.a]
+        targets = "p/*.x"
+        run = "mkdir -p p; echo 1 > p/a1.x; sleep 0.8"
+
+        [step.b]
+        targets = "p/b*.x"
+        run = "mkdir -p p; sleep 0.2; echo 1 > p/b1.x"
+        """
+    )
+    result = box.expect(1, "build", "-j", "2", "-k")
+    for step in ("a", "b"):
+        assert f'step "{step}" failed: cannot tell who made p/b1.x' in result.err
+    box.build("-j", "1")
+    box.nothing_to_do()
+
+
+def test_pattern_in_a_folder_that_is_a_link_to_another_file_system(box: Sandbox) -> None:
+    elsewhere = tempfile.mkdtemp(dir="/dev/shm")
+    try:
+        if os.stat(elsewhere).st_dev == os.stat(box.root).st_dev:
+            pytest.skip("there is no other file system here")
+        os.symlink(elsewhere, box.path("far"))
+        box.write("in", "1\n")
+        box.ductfile(
+            f"""
+            [step.direct]
+            inputs = "in"
+            targets = "far/*.x"
+            run = "cp {{input}} {{target}}/1.x"
+
+            [step.deep]
+            inputs = "in"
+            targets = "{elsewhere}/d/**/*.x"
+            run = "mkdir {{target}}/q; cp {{input}} {{target}}/q/2.x"
+            """
+        )
+        box.build()
+        found = [os.path.join(folder, name) for folder, _, names in os.walk(elsewhere) for name in names]
+        assert sorted(found) == [f"{elsewhere}/1.x", f"{elsewhere}/d/q/2.x"]
+        box.nothing_to_do()
+    finally:
+        shutil.rmtree(elsewhere)
+
+
+def test_a_file_that_was_accepted_as_a_member_is_removed_with_a_copy_kept(box: Sandbox) -> None:
+    box.ductfile(
+        """
+        [step.a]
+        inputs = "in"
+        targets = "p/*.x"
+        run = "cp {input} {target}/1.x"
+        """
+    )
+    box.files({"in": "1\n", "p/1.x": "1\n", "p/mine.x": "precious\n"})
+    box.expect(0, "accept", "--all")
+    box.write("in", "2\n")
+    assert "p/mine.x" in box.build().err
+    (copy,) = [name for name in os.listdir(box.path(".duct/kept/p")) if name.startswith("mine.x")]
+    assert box.read(f".duct/kept/p/{copy}") == "precious\n"
+
+
+def test_a_file_of_before_is_not_accepted_as_a_member(box: Sandbox) -> None:
+    box.ductfile(
+        """
+        [step.a]
+        inputs = "in"
+        targets = "p/*.x"
+        run = "cp {input} {target}/1.x"
+        """
+    )
+    box.files({"in": "1\n", "p/mine.x": "precious\n"})
+    box.build()
+    os.chmod(box.path("p/mine.x"), 0o600)
+    box.write("in", "2\n")
+    box.expect(0, "accept", "--all")
+    box.write("in", "3\n")
+    box.build()
+    assert box.read("p/mine.x") == "precious\n"
 
 
 def test_nothing_is_left_in_the_folder_by_another_job_or_attempt(box: Sandbox) -> None:

@@ -118,6 +118,8 @@ class Staging:
         """Members of patterns that jobs have made since this was opened, with the last one's job id."""
         self.writing: dict[str, list[str]] = {}
         """The patterns that the commands of running jobs write to directly, by job id."""
+        self.disputed: dict[str, str] = {}
+        """Members of which nobody knows which of two such jobs has made them, each with the pattern of one."""
         self._stages: dict[str, str] = {}
         self._made: set[str] = set()
         self._outside: set[str] = set()
