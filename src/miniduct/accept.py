@@ -116,11 +116,13 @@ def _globs(plan: Plan, job: int) -> list[str]:
 
 def _read_before(plan: Plan, job: int) -> set[str]:
     """What the job reads, and what is read by those that it waits for: it makes none of it."""
-    queue = [job]
+    queue, seen = [job], {job}
     keys: set[int] = set()
     for each in queue:
         keys.update(plan.inputs(each))
-        queue += plan.makers_of(each).difference(queue)
+        further = plan.makers_of(each) - seen
+        seen |= further
+        queue += further
     return {plan.names[key] for key in keys}
 
 

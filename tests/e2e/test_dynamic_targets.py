@@ -152,10 +152,10 @@ def test_nothing_is_left_in_the_folder_by_another_job_or_attempt(box: Sandbox) -
         retries = 1
         backoff = 0
         run = '''
-        mkdir {target}/work
-        cat {input} >> {target}/work/all
+        mkdir {target}/scratch
+        cat {input} >> {target}/scratch/all
         [ "${DUCT_ATTEMPT:-1}" = 2 ] || exit 1
-        sort {target}/work/all > {target}/1-{n}.x
+        sort {target}/scratch/all > {target}/1-{n}.x
         '''
         """
     )

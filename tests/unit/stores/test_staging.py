@@ -276,7 +276,7 @@ def test_a_job_with_a_pattern_has_a_stage_of_its_own(staging: Staging) -> None:
     for job in ("one", "two"):
         staging.prepare(job, staged=["p/*.csv", "p/index"], dynamic=["p/*.csv"])
         put(staging.path("p/a.csv", job), job)
-        put(staging.path("p/work/tmp", job), job)
+        put(staging.path("p/scratch/tmp", job), job)
     assert len({staging.path("p/a.csv", owner) for owner in ("", "one", "two")}) == 3
     assert os.path.dirname(staging.path("p/a.csv", "one")) == os.path.dirname(staging.path("p/index", "one"))
     assert text(staging.path("p/a.csv", "one")) == "one"
