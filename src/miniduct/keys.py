@@ -7,6 +7,7 @@ logs and in messages; an address that holds a secret can therefore not be a key,
 from __future__ import annotations
 
 import re
+import sys
 
 GS = "gs://"
 HTTP = ("https://", "http://")
@@ -44,6 +45,14 @@ SIGNATURES = frozenset(
     }
 )
 """Names of query parts, in small letters, whose values open doors."""
+
+
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+
+
+def on_disk(name: str) -> bytes:
+    """The name as bytes, as `os.fsencode` has it, in half the time."""
+    return name.encode(_ENCODING, _ERRORS)
 
 
 def is_remote(key: str) -> bool:

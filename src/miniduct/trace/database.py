@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from blake3 import blake3
 
 from ..errors import StoreError, TraceError
+from ..keys import on_disk
 from ..model import Stamp
 from ..tuples import NamedTuple
 from .journal import Journal
@@ -156,7 +157,7 @@ class Traces:
             self._lost(error)
 
     def _open_for_writing(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, isolation_level=None)
+        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         try:
             if _is_blank(db):
                 # Without forcing it to the disk: an empty database lost to a power cut is no loss, and the disk would take its time.
@@ -319,7 +320,7 @@ class Traces:
         pending = self._pending
         asked = [each for each in ids if each not in pending] if pending else ids
         for at in range(0, len(asked), CHUNK):
-            chunk = [os.fsencode(each) for each in asked[at : at + CHUNK]]
+            chunk = [on_disk(each) for each in asked[at : at + CHUNK]]
             marks = ",".join("?" * len(chunk))
             for trace in self._traces(f"WHERE id IN ({marks})", chunk):
                 found[trace.id] = trace
@@ -407,17 +408,17 @@ class Traces:
                 db.executemany("INSERT OR IGNORE INTO names VALUES (?,?)", long.items())
             query = "DELETE FROM names WHERE digest = ?1 AND NOT EXISTS (SELECT 1 FROM traces WHERE names = ?1)"
             db.executemany(query, [(digest,) for digest in lists - long.keys()])
-            over = [(os.fsencode(each),) for each, failure in self._failed.items() if failure is None]
+            over = [(on_disk(each),) for each, failure in self._failed.items() if failure is None]
             if over and db.execute("SELECT 1 FROM failures LIMIT 1").fetchone():
                 db.executemany("DELETE FROM failures WHERE id = ?", over)
-            failed = [(os.fsencode(each.id), each.body()) for each in self._failed.values() if each is not None]
+            failed = [(on_disk(each.id), each.body()) for each in self._failed.values() if each is not None]
             if failed:
                 db.executemany("INSERT OR REPLACE INTO failures VALUES (?,?)", failed)
 
     def forget(self, ids: Iterable[str]) -> None:
         """Drop traces and failures of these jobs; what they made stays known as made by a job."""
         self.fold()
-        gone = [(os.fsencode(each),) for each in ids]
+        gone = [(on_disk(each),) for each in ids]
 
         def work(db: sqlite3.Connection) -> None:
             with _transaction(db):
@@ -432,7 +433,7 @@ class Traces:
 
     def forget_keys(self, keys: Iterable[str]) -> None:
         """These files, which no job makes any more, are gone: no job is known to have made them."""
-        gone = [(os.fsencode(key),) for key in keys]
+        gone = [(on_disk(key),) for key in keys]
 
         def work(db: sqlite3.Connection) -> None:
             with _transaction(db):
@@ -453,14 +454,14 @@ class Traces:
 
     def makers(self, keys: Collection[str]) -> list[Trace]:
         """Traces that tell of these keys as targets. Of a key that only a former run made, a trace of that key alone, its id empty."""
-        wanted = {os.fsencode(key) for key in keys}
+        wanted = {on_disk(key) for key in keys}
         if not wanted:
             return []
         rows = self._rows("SELECT id, targets FROM traces")
         ids = [os.fsdecode(row[0]) for row in rows if row[1] and not wanted.isdisjoint(row[1].split(b"\0"))]
         ids += [trace.id for trace in self._pending.values() if not set(keys).isdisjoint(trace.targets)]
         found = list(self.load(list(dict.fromkeys(ids))).values())
-        wanted -= {os.fsencode(key) for trace in found for key in trace.targets}
+        wanted -= {on_disk(key) for trace in found for key in trace.targets}
         each = sorted(wanted)
         for at in range(0, len(each), CHUNK):
             chunk = each[at : at + CHUNK]
@@ -472,7 +473,7 @@ class Traces:
 
     def left(self, keys: Collection[str]) -> dict[str, list[tuple[str, bytes]]]:
         """How runs left these keys, by all that is known: the check, and the fingerprint."""
-        wanted = {os.fsencode(key) for key in keys}
+        wanted = {on_disk(key) for key in keys}
         rows = self._rows("SELECT id, targets FROM traces")
         ids = [row[0] for row in rows if row[1] and not wanted.isdisjoint(row[1].split(b"\0"))]
         found: dict[str, list[tuple[str, bytes]]] = {}
@@ -496,7 +497,7 @@ class Traces:
         pending = self._pending.get(job_id)
         if pending is not None:
             return list(pending.targets)
-        rows = self._rows("SELECT targets FROM traces WHERE id = ?", (os.fsencode(job_id),))
+        rows = self._rows("SELECT targets FROM traces WHERE id = ?", (on_disk(job_id),))
         return _parted(rows[0][0]) if rows else []
 
     def is_empty(self) -> bool:
@@ -515,7 +516,7 @@ class Traces:
                 if job_id in wanted
             }
         else:
-            each = [os.fsencode(job_id) for job_id in ids]
+            each = [on_disk(job_id) for job_id in ids]
             for at in range(0, len(each), CHUNK):
                 chunk = each[at : at + CHUNK]
                 query = f"SELECT id, seconds FROM traces WHERE id IN ({','.join('?' * len(chunk))})"
@@ -620,7 +621,7 @@ def _row(trace: Trace, body: str | None) -> tuple[Any, ...]:
     stamps = list(chain.from_iterable(trace.target_stamps))
     long = len(trace.inputs) > INLINE
     return (
-        os.fsencode(trace.id),
+        on_disk(trace.id),
         trace.run,
         trace.started,
         trace.seconds,
@@ -660,7 +661,7 @@ def _leave_behind(db: sqlite3.Connection, traces: Collection[Trace]) -> set[byte
     lists: set[bytes] = set()
     if not db.execute("SELECT 1 FROM traces LIMIT 1").fetchone():
         return lists
-    now = {os.fsencode(trace.id): trace for trace in traces}
+    now = {on_disk(trace.id): trace for trace in traces}
     ids = list(now)
     for at in range(0, len(ids), CHUNK):
         chunk = ids[at : at + CHUNK]
@@ -672,18 +673,18 @@ def _leave_behind(db: sqlite3.Connection, traces: Collection[Trace]) -> set[byte
                 for old in _traces(db, "WHERE id = ?", [job_id]):
                     _remember(db, old, set(old.targets).difference(now[job_id].targets))
     if db.execute("SELECT 1 FROM once LIMIT 1").fetchone():
-        made = [(os.fsencode(key),) for trace in traces for key in trace.targets]
+        made = [(on_disk(key),) for trace in traces for key in trace.targets]
         db.executemany("DELETE FROM once WHERE key = ?", made)
     return lists
 
 
 def _remember(db: sqlite3.Connection, trace: Trace, keys: Iterable[str]) -> None:
-    rows = [(os.fsencode(key), _bytes(trace.step), trace.check, trace.target_fingerprint(key)) for key in keys]
+    rows = [(on_disk(key), _bytes(trace.step), trace.check, trace.target_fingerprint(key)) for key in keys]
     db.executemany("INSERT OR REPLACE INTO once VALUES (?, CAST(? AS TEXT), ?, ?)", rows)
 
 
 def _joined(names: Sequence[str]) -> bytes:
-    return os.fsencode("\0".join(names))
+    return on_disk("\0".join(names))
 
 
 def _parted(names: bytes) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from binascii import a2b_base64, b2a_base64
+from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -24,6 +25,7 @@ ReasonTuple = tuple[str, str | None, str | None, str | None]
 """kind, key, old, new: a `rebuilder.Reason` as it is kept."""
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_quoted = json.encoder.encode_basestring_ascii
 
 
 class Trace(NamedTuple):
@@ -65,30 +67,39 @@ class Trace(NamedTuple):
 
     def body(self, *, inputs: bool = True) -> str:
         """The trace as JSON; without the inputs' names and fingerprints where they are kept elsewhere."""
-        return _encode(
-            (
-                FORMAT,
-                "t",
-                self.id,
-                self.step,
-                self.values,
-                _text(self.definition),
-                _text(self.command),
-                self.check,
-                self.inputs if inputs else (),
-                _text(self.input_fps) if inputs else "",
-                self.targets,
-                _text(self.target_fps),
-                list(chain.from_iterable(self.target_stamps)),
-                self.run,
-                self.started,
-                self.seconds,
-                self.attempts,
-                self.output,
-                self.log,
-                self.reasons,
-                *((self.through,) if self.through else ()),
-            )
+        (
+            job_id,
+            step,
+            values,
+            definition,
+            command,
+            check,
+            input_names,
+            input_fps,
+            targets,
+            target_fps,
+            stamps,
+            run,
+            started,
+            seconds,
+            attempts,
+            output,
+            log,
+            reasons,
+            through,
+        ) = self
+        if not inputs:
+            input_names, input_fps = [], b""
+        # Written by hand: for a record as short as most are, the encoder takes several times as long to get ready.
+        read = b2a_base64(input_fps, newline=False).decode()
+        made = b2a_base64(target_fps, newline=False).decode()
+        called = b2a_base64(command, newline=False).decode()
+        told = f",{_encode(through)}" if through else ""
+        return (
+            f'[{FORMAT},"t",{_quoted(job_id)},{_quoted(step)},{_encode(values) if values else "{}"},"{_text(definition)}",'
+            f'"{called}","{check}",[{",".join(map(_quoted, input_names))}],"{read}",[{",".join(map(_quoted, targets))}],"{made}",'
+            f"[{','.join(map(str, chain.from_iterable(stamps)))}],{run},{started!r},{seconds!r},{attempts},{output},"
+            f"{'null' if log is None else _quoted(log)},{_reasons(reasons)}{told}]"
         )
 
     def to_line(self) -> bytes:
@@ -146,6 +157,16 @@ class Failure(NamedTuple):
     def to_line(self) -> bytes:
         """The failure as a line of the journal."""
         return sealed(self.body())
+
+
+@lru_cache(maxsize=64)
+def _text(digest: bytes) -> str:
+    return b2a_base64(digest, newline=False).decode()
+
+
+@lru_cache(maxsize=64)
+def _reasons(reasons: tuple[ReasonTuple, ...]) -> str:
+    return _encode(reasons)
 
 
 def sealed(body: str) -> bytes:
@@ -207,7 +228,3 @@ def _trace(found: list[Any]) -> Trace:
 def _reason(found: list[Any]) -> ReasonTuple:
     kind, key, old, new = found
     return kind, key, old, new
-
-
-def _text(data: bytes) -> str:
-    return b2a_base64(data, newline=False).decode("ascii")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -37,6 +38,13 @@ def trace(**fields: Any) -> Trace:
         reasons=(("input-changed", "raw/a", "01", "02"), ("command", None, None, None)),
     )
     return plain._replace(**fields)
+
+
+def test_the_text_of_a_trace_is_json_as_the_encoder_writes_it() -> None:
+    for record in (trace(), trace(values={}, log=None, reasons=(), through={"out/\udcff": "/disk"}, started=1e-9)):
+        body = record.body()
+        assert json.dumps(json.loads(body), separators=(",", ":")) == body
+    assert json.loads(trace().body(inputs=False))[8:10] == [[], ""]
 
 
 def test_trace_survives_its_line() -> None:
