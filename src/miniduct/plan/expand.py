@@ -22,7 +22,7 @@ from .faults import Link, Search, circle, inside_folders, lacking, nothing_found
 from .folders import folders_of, relist, ways
 from .listing import Listing, between, parent
 from .patterns import bound_texts, escape, glob
-from .rows import enumerate_rows, input_texts, target_texts
+from .rows import ONE_ROW, enumerate_rows, input_texts, target_texts
 from .select import select
 from .shapes import components, edges, may_give, shape
 from .wiring import barriers, hold, order_only, ranks
@@ -193,7 +193,8 @@ class _Expansion:
     def _grow_all(self) -> None:
         for component in components(self.before):
             if len(component) == 1:
-                self.grown[component[0]] = self.grow(component[0])
+                step = component[0]
+                self.grown[step] = _plain_growth(self.shapes[step]) or self.grow(step)
             else:
                 self._take_turns(component)
 
@@ -423,6 +424,14 @@ class _Expansion:
             names = sorted(plan.names)
             gone = {key for key in gone if not (key.endswith("/") and under(names, key))}
         return sorted(gone)
+
+
+def _plain_growth(each: Shape) -> Grown | None:
+    """A step of one job, whatever there is."""
+    if each.fixed or each.seeks or each.dynamic:
+        return None
+    texts = [target.literal for target in each.targets]
+    return None if None in texts else Grown(ONE_ROW, [[text] for text in texts if text is not None])
 
 
 def _keys(slot: SlotTexts | None, rows: int, number: Callable[[str], int], group: bool) -> Keys:

@@ -261,8 +261,14 @@ def normal(key: str) -> str:
 def key_pattern(text: str, where: Mapping[str, str] | None = None, *, target: bool = False) -> Pattern:
     """The pattern that a Ductfile's text means. A target is a glob only where it has a `*`."""
     if "{" not in text and "*" not in text and "?" not in text and "[" not in text:
-        return Pattern((text,))
+        return _literal(text)
     return from_template(parse(text, is_key=True), where, target=target)
+
+
+@lru_cache(maxsize=256)
+def _literal(text: str) -> Pattern:
+    """The pattern of a plain key: most of those that a step makes are read by the next ones."""
+    return Pattern((text,))
 
 
 def from_template(template: Template, where: Mapping[str, str] | None = None, *, target: bool = False) -> Pattern:

@@ -180,6 +180,8 @@ def _one_by_one(pattern: Pattern, bound: Sequence[str], wanted: list[Row], find:
 
 def input_texts(shape: Shape, rows: Rows) -> list[SlotTexts | None]:
     """The keys of each input; None for one that names a step."""
+    if not shape.inputs:
+        return []
     names = set(rows.jobs.columns)
     found: list[SlotTexts | None] = []
     for at, pattern in enumerate(shape.inputs):

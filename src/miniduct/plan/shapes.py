@@ -41,7 +41,9 @@ def shape(step: Step) -> Shape:
     for slot in step.inputs:
         pattern = None if slot.step else key_pattern(slot.text, where)
         inputs.append(pattern)
-        if pattern is not None and (pattern.globs or not seen.issuperset(pattern.names)):
+        if pattern is None or pattern.literal is not None:
+            continue
+        if pattern.globs or not seen.issuperset(pattern.names):
             seeks.append(pattern)
             seen.update(pattern.names)
     targets, dynamic = [], False

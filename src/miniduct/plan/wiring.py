@@ -177,6 +177,12 @@ def steps_before(plan: Plan) -> list[list[int]]:
         whole[folder] = {step_of[key] for key in inside}
     before = []
     for step, table in enumerate(plan.tables):
+        if not (whole or plan.after_steps[step] or plan.dynamic_steps[step]):
+            columns = table.inputs
+            if not columns or (len(columns) == 1 and len(columns[0].packed) == 1):  # as most steps of a long pipeline
+                maker = step_of[columns[0].packed[0]] if columns else -1
+                before.append([maker] if maker >= 0 else [])
+                continue
         found = set(plan.after_steps[step])
         found.update(plan.dynamic_steps[step])
         for column in table.inputs:
