@@ -24,7 +24,7 @@ LAYERS = [
     ("judging",),
     ("contents", "commands", "remotes"),
     ("answers",),
-    ("interrupts", "lock", "witness"),
+    ("interrupts", "lock", "turns", "witness"),
     ("inotify", "vouching"),
     ("runners",),
     ("plan",),
@@ -36,7 +36,7 @@ LAYERS = [
     ("modules", "shell"),
     ("template",),
     ("model",),
-    ("errors", "keys", "text"),
+    ("errors", "forks", "keys", "text"),
     ("tuples",),
 ]
 

@@ -36,6 +36,7 @@ from .survey import plan_ahead, survey, total
 from .text import count as count_of
 from .trace.fingerprints import TICK_NS
 from .tuples import NamedTuple
+from .turns import InOrder, Turn
 from .workspace import Workspace, open_workspace, retried
 
 if TYPE_CHECKING:
@@ -46,9 +47,9 @@ if TYPE_CHECKING:
     from .judging import Judged
     from .launching import Attempt
     from .plan.columns import Plan
-    from .publishing import Made
+    from .publishing import Made, Published
     from .rebuilder import Reason
-    from .runners.base import Runner
+    from .runners.base import Runner, RunnerEvent, Task
     from .runners.shell import LocalRunner
     from .survey import Round
     from .workspace import Where
@@ -59,6 +60,10 @@ TRIES = 3
 """How often an input may change between its judging and its fetching."""
 LARGE = 16 << 20
 """Bytes of targets from which on a thread reads them, so that the loop goes on."""
+LONG_WAIT, SHORT_WAIT = 0.25, 0.05
+"""Seconds that the loop waits for something to happen at most; the second where threads of calls go on meanwhile, and tell of it."""
+BRIEF = 0.0005
+"""Seconds: a call that takes less is mostly Python's own work, and that of the loop around it."""
 LONGEST_LINE = 100_000
 """Bytes of names that a batch may put into one command; the system takes 128 KiB as one argument."""
 ROUNDS = 100
@@ -188,7 +193,7 @@ class Builder:
         self._alone = alone
         self._space = space
         self._options = options
-        self._reporter = reporter
+        self._reporter = InOrder(reporter)
         self._began = began
         self._slots = slots(options)
         self._totals = Totals()
@@ -307,7 +312,7 @@ class Builder:
         self._reporter.tell(event)
 
     @property
-    def reporter(self) -> Reporter:
+    def reporter(self) -> InOrder:
         return self._reporter
 
     @property
@@ -349,6 +354,8 @@ class Loop:
         self.expand_again = False
         self._builder = builder
         self._totals = builder.totals
+        self._ended_well = builder.over
+        self._remote = space.has_remote
         self._tell: Callable[[Event], None] = builder.reporter.tell
         self._space = space
         self._plan = plan
@@ -356,6 +363,7 @@ class Loop:
         self._interrupts = interrupts
         self._forced = forced
         self._run = run
+        runner.follower = self
         self._launcher = Launcher(space, runner, run)
         durations = space.durations(ahead.jobs)
         self._durations = durations
@@ -393,12 +401,35 @@ class Loop:
         self._transfers: ThreadPoolExecutor | None = None
         self._stopping = False
         self._asked = 0
+        self._turn = Turn()
+        """Held by whoever works on what this holds: the loop, but for when it waits, or a thread of calls that goes on."""
+        self._is_over = False
+        self._calling: dict[int, float] = {}
+        """The running calls that make values, by attempt, with their start."""
+        self._brief = True
+        """Are they brief, as far as is known: did the last one end so, and has none been found to be a long one since?"""
+        self._look_in = 4 * BRIEF
+        """Seconds after which is looked whether one of them is a long one by now, and another thread is to go on beside it."""
+        self._dozing = False
+        """Does the loop wait for long, so that it has to be woken for what threads tell?"""
         self._behind = ahead.behind_dynamic()
         for job in [job for job in ahead.jobs if plan.job_id(job) in builder.failed] if builder.failed else ():
             self._scheduler.fail(job)
 
     def run(self) -> None:
         """Until nothing runs and nothing can be started any more."""
+        try:
+            with self._turn:
+                self._go_round()
+        finally:
+            for threads in (self._threads, self._transfers):
+                if threads is not None:
+                    threads.shutdown(wait=True)
+            self._totals.waiting = self._scheduler.unsettled
+            self._builder.tell_retries()
+            self._builder.unreached = {job for job in self._ahead if not self._scheduler.is_over(job)}
+
+    def _go_round(self) -> None:
         try:
             while True:
                 self._heed_interrupts()
@@ -407,12 +438,7 @@ class Loop:
                     break
                 self._wait()
         finally:
-            for threads in (self._threads, self._transfers):
-                if threads is not None:
-                    threads.shutdown(wait=True)
-            self._totals.waiting = self._scheduler.unsettled
-            self._builder.tell_retries()
-            self._builder.unreached = {job for job in self._ahead if not self._scheduler.is_over(job)}
+            self._is_over = True
 
     # -- starting -----------------------------------------------------------------------------------------------------------------------
 
@@ -425,20 +451,78 @@ class Loop:
                 self._verdicts[job] = failed.judged
                 self._launcher.attempts[job] = failed.number + 1
                 scheduler.push(job)
-            job_ = scheduler.pop()
-            if job_ is None:
+            if self._calling and self._brief and self._is_light(scheduler.peek()):
+                if self._has_brief_call():
+                    self._look_in = min(2 * self._look_in, SHORT_WAIT)
+                    return
+                self._brief = False
+            self._look_in = 4 * BRIEF
+            judged = self._take()
+            if judged is None:
                 return
-            judged_ = self._verdicts.pop(job_, None) or self._judge(job_)
-            if judged_ is None or self._fetch(judged_):
+            self._start(self._batch(judged))
+
+    def _is_light(self, job: int | None) -> bool:
+        return job is not None and self._plan.job(job).is_light
+
+    def _has_brief_call(self) -> bool:
+        """Is there a thread that will soon come to the next light job? Two of them would only wait for each other: one of them runs at a time."""
+        now = time.time()
+        return any(0 <= now - started < BRIEF for started in self._calling.values())
+
+    def _take(self) -> Judged | None:
+        """The first ready job that is stale, with its slot; None where there is none, or no room for it."""
+        scheduler = self._scheduler
+        while (job := scheduler.pop()) is not None:
+            judged = self._verdicts.pop(job, None) or self._judge(job)
+            if judged is None or (self._remote and self._fetch(judged)):
                 continue
-            if not scheduler.fits(job_):
-                self._verdicts[job_] = judged_
-                scheduler.push(job_)
-                return
-            if scheduler.take(job_):
-                self._start(self._batch(judged_))
-            else:
-                self._verdicts[job_] = judged_
+            if not scheduler.fits(job):
+                self._verdicts[job] = judged
+                scheduler.push(job)
+                return None
+            if scheduler.take(job):
+                return judged
+            self._verdicts[job] = judged
+        return None
+
+    # -- on the threads of calls --------------------------------------------------------------------------------------------------------
+
+    def follow(self, done: Done, submit: Callable[[Task | None], None]) -> bool:
+        """Publish the value that a call has made, and start the next one by `submit`; see `runners.base.Follower`."""
+        with self._turn:
+            mine = not (self._is_over or self._stopping or self._interrupts.count > self._asked)
+            if not mine or self._calling.pop(done.attempt, None) is None:
+                return False
+            (attempt,) = self._running.pop(done.attempt)
+            self._brief = done.seconds < BRIEF
+            self._made(attempt, done)
+            started = self._start_value(submit)
+            if not started:
+                submit(None)
+            scheduler = self._scheduler
+            if self._dozing or not started or (not self._brief and scheduler.free > 0 and scheduler.peek() is not None):
+                self._dozing = False
+                self._runner.wake()
+            return True
+
+    def _start_value(self, submit: Callable[[Task], None]) -> bool:
+        """Start the next job, if it is a value's: any other one is the loop's."""
+        while not (self._stopping or self._retries or (self._calling and self._brief and self._has_brief_call())):
+            judged = self._take()
+            if judged is None:
+                return False
+            if not judged.about.is_light:
+                self._scheduler.release(judged.job)
+                self._verdicts[judged.job] = judged
+                self._scheduler.push(judged.job)
+                return False
+            if self._prepare(judged):
+                attempt = self._launcher.call(judged, self._tell, self._durations.get(judged.job), submit)
+                self._running[attempt.id] = [attempt]
+                self._calling[attempt.id] = attempt.started
+                return True
+        return False
 
     def _batch(self, first: Judged) -> list[Judged]:
         """The stale job, and more ready ones of its step if one command may work on several. The first one holds the slot for all.
@@ -476,7 +560,7 @@ class Loop:
             return None
         about = self._plan.job(job)
         try:
-            again = about.id in self._builder.over
+            again = about.id in self._ended_well
             judged = space.judge.judge(job, forced=self._forced and not again)
         except DuctError as error:
             self._fail_before(job, error.what, facts_of(error), ())
@@ -515,6 +599,8 @@ class Loop:
                 self._fail_before(judged.job, error.what, facts_of(error), judged.reasons)
             return
         self._running[attempts[0].id] = attempts
+        if ready[0].about.is_light:
+            self._calling[attempts[0].id] = attempts[0].started
 
     # -- transfers ----------------------------------------------------------------------------------------------------------------------
 
@@ -607,7 +693,8 @@ class Loop:
                 else:
                     self._failed(attempt, error.what, facts_of(error), None, seconds)
                 return
-            self._publish(attempt, Done(attempt.id, 0, seconds, 0), made, began_ns, lambda: found)
+            publish = partial(publisher.publish, judged, made, found, began_ns)
+            self._publish(attempt, Done(attempt.id, 0, seconds, 0), publish)
 
         self._in_thread(work, then, transfer=True)
 
@@ -627,11 +714,14 @@ class Loop:
     # -- waiting ------------------------------------------------------------------------------------------------------------------------
 
     def _wait(self) -> None:
-        timeout = 0.25
+        timeout = LONG_WAIT if self._dozing else SHORT_WAIT
+        if self._calling and not self._stopping and self._scheduler.free > 0 and self._scheduler.peek() is not None:
+            timeout = self._look_in
         if self._retries and self._scheduler.free > 0:  # without a slot, it is some job's end that is waited for
             timeout = min(max(self._retries[0][0] - time.monotonic(), 0.0), timeout)
-        for event in self._runner.events(timeout):
+        for event in self._events(timeout):
             attempts = self._running.pop(event.attempt)
+            self._calling.pop(event.attempt, None)
             if isinstance(event, Lost):
                 for attempt in attempts:
                     self._failed(attempt, event.why, (), None, 0.0)
@@ -648,6 +738,15 @@ class Loop:
             self._builder.state_lost(problem)
         self._space.contents.settle(before_ns=time.time_ns() - TICK_NS)
         self._builder.reporter.tick()
+
+    def _events(self, timeout: float) -> list[RunnerEvent]:
+        """Wait for what happens to the running jobs; threads of calls may go on by themselves meanwhile."""
+        self._turn.give()
+        try:
+            return self._runner.events(timeout)
+        finally:
+            self._turn.take()
+            self._dozing = not self._builder.reporter.pass_on()
 
     def _ended(self, attempts: list[Attempt], done: Done) -> None:
         if self._asked and done.code != 0:
@@ -691,35 +790,48 @@ class Loop:
 
     def _made(self, attempt: Attempt, done: Done) -> None:
         """The command has made the job's targets: look at them, and publish them."""
-        publisher = self._launcher.publisher
+        publisher, judged = self._launcher.publisher, attempt.judged
+        if judged.about.is_value:
+            product = done.made.get(judged.declared.every[0].place)
+            content = None if product is None else product.content
+            if product is not None and content is not None:
+                self._publish(
+                    attempt, done, lambda recording: publisher.publish_value(judged, product, content, recording)
+                )
+                return
         began = time.time_ns()
         try:
-            made = publisher.collect(attempt.judged, done.made)
+            made = publisher.collect(judged, done.made)
         except (NotMadeError, DuctError) as error:
             self._failed(attempt, error.what, facts_of(error), 0, done.seconds)
             return
-        far = attempt.judged.declared.far
+        far = judged.declared.far
+
+        def publish(fingerprints: Callable[[], list[bytes]]) -> None:
+            self._publish(
+                attempt,
+                done,
+                lambda recording: publisher.publish(judged, made, fingerprints(), began, recording),
+            )
+
         if not far and sum([each.stamp.size for each in made]) < LARGE:
             # Recorded before the slot is given on: after a kill, no more jobs run again than were running.
-            self._publish(attempt, done, made, began, lambda: publisher.fingerprints(attempt.judged, made, done.made))
+            publish(lambda: publisher.fingerprints(judged, made, done.made))
             return
         self._scheduler.release(attempt.job)
         self._in_thread(
-            lambda: publisher.fingerprints(attempt.judged, made, done.made),
-            lambda future: self._publish(attempt, done, made, began, future.result),
+            lambda: publisher.fingerprints(judged, made, done.made),
+            lambda future: publish(future.result),
             transfer=far,
         )
 
-    def _publish(
-        self, attempt: Attempt, done: Done, made: Sequence[Made], began_ns: int, fingerprints: Callable[[], list[bytes]]
-    ) -> None:
+    def _publish(self, attempt: Attempt, done: Done, publish: Callable[[Recording], Published]) -> None:
         job = attempt.job
-        space, about = self._space, attempt.judged.about
+        space, about, seconds, number = self._space, attempt.judged.about, done.seconds, attempt.number
         log = attempt.log if done.output else None
-        recording = Recording(self._run, attempt.started, done.seconds, attempt.number, done.output, log)
+        recording = Recording(self._run, attempt.started, seconds, number, done.output, log)
         try:
-            found = fingerprints()
-            published = self._launcher.publisher.publish(attempt.judged, made, found, began_ns, recording, done.made)
+            published = publish(recording)
         except (NotMadeError, DuctError) as error:
             if self._asked and attempt.judged.declared.far:
                 self._interrupted(attempt, done)
@@ -727,31 +839,23 @@ class Loop:
                 self._failed(attempt, error.what, facts_of(error), 0, done.seconds)
             return
         space.judge.drop(job)
-        self._builder.over.add(about.id)
+        self._ended_well.add(about.id)
         self._totals.ran += 1
         space.dirty.discard(job)
-        for key, path in published.kept:
-            self._tell(ev.Kept(key, path))
         name = about.name
-        if published.left:
-            self._tell(ev.Warned(f"{name} no longer makes what stands there, edited since: it stays", published.left))
-        if published.moved:
+        changed, keys, members_changed, moved, kept, left = published
+        for key, path in kept:
+            self._tell(ev.Kept(key, path))
+        if left:
+            self._tell(ev.Warned(f"{name} no longer makes what stands there, edited since: it stays", left))
+        if moved:
             space.dirty.add(job)
-            self._tell(ev.Warned(f"an input changed while {name} ran: the job is stale again", published.moved))
-        if published.members_changed:
+            self._tell(ev.Warned(f"an input changed while {name} ran: the job is stale again", moved))
+        if members_changed:
             self.expand_again = True
+        said = attempt.said
         self._tell(
-            ev.JobEnded(
-                name,
-                "done",
-                done.seconds,
-                published.changed,
-                attempt.number,
-                log,
-                attempt.said,
-                exit_code=0,
-                targets=published.keys,
-            )
+            ev.JobEnded(name, "done", done.seconds, changed, attempt.number, log, said, exit_code=0, targets=keys)
         )
         self._scheduler.settle(job)
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
 from .errors import DuctError
-from .keys import glob_folder, is_remote
+from .keys import REMOTE, glob_folder, is_remote
+from .model import Work
 from .plan.columns import Recent
-from .plan.definition import command_digest
-from .runners.body import BodyTemplate
+from .plan.definition import command_digest, object_digest
+from .runners.body import BODY_WORD, BodyTemplate
 from .runners.call import CallTemplate, grouped
 from .runners.command import compile_command, shown_word
 from .runners.copying import CopyTemplate
@@ -66,6 +68,7 @@ class Targets(NamedTuple):
     far: bool
 
 
+NO_TEXTS: set[str] = set()
 NOT_ASKED = Targets([], [], [], set(), plain=False, far=False)
 """Stands for those of a job that will not run."""
 
@@ -78,22 +81,26 @@ class _OfStep:
     The `body` that is given all keys as they are, where it is one.
     """
 
-    __slots__ = ("body", "folders", "kinds", "place", "remote", "template")
-
     def __init__(self, plan: Plan, number: int) -> None:
         step = plan.steps[number]
+        self._plan, self._number = plan, number
         self.template = template = _template(step)
-        self.place = _from(step.cwd)
-        self.kinds = [(dynamic, not template.uses(at)) for at, dynamic in enumerate(plan.target_dynamic(number))]
-        self.remote = [
-            at
-            for at, slot in enumerate(step.inputs)
-            if (slot.step is not None or is_remote(slot.text)) and template.reads(at)
-        ]
-        texts = [slot.text if slot.step is None else "{" for slot in step.inputs]
-        self.folders = any("{" in text or text[-1:] == "/" for text in texts)
-        as_it_is = not (self.folders or self.remote) and self.place is _plain
+        self.place = _plain if step.cwd == "." else _from(step.cwd)
+        remote: list[int] = []
+        folders = False
+        for at, slot in enumerate(step.inputs):
+            text = slot.text
+            if (slot.step is not None or text.startswith(REMOTE)) and template.reads(at):
+                remote.append(at)
+            folders = folders or slot.step is not None or text[-1:] == "/" or "{" in text
+        self.remote, self.folders = remote, folders
+        as_it_is = step.body is not None and not (folders or remote) and self.place is _plain
         self.body = template if as_it_is and isinstance(template, BodyTemplate) else None
+
+    @cached_property
+    def kinds(self) -> list[tuple[bool, bool]]:
+        uses = self.template.uses
+        return [(dynamic, not uses(at)) for at, dynamic in enumerate(self._plan.target_dynamic(self._number))]
 
 
 class Commands:
@@ -121,6 +128,7 @@ class Commands:
         self._targets: Recent[Targets] = Recent()
         # Of the last job asked about: it is asked about several times in a row.
         self._given: tuple[Job, Rendered] | None = None
+        self._read: tuple[Job | None, list[list[str]]] = (None, [])
         self._values: tuple[Job | None, dict[str, Any]] = (None, {})
 
     def template(self, step: int) -> CommandTemplate | CallTemplate | CopyTemplate | BodyTemplate:
@@ -138,6 +146,11 @@ class Commands:
         return self._targets.get(job.number) or self._targets.keep(job.number, self._find_targets(job))
 
     def _find_targets(self, job: Job) -> Targets:
+        if job.is_value:
+            (text,) = job.texts
+            return Targets(
+                [Target(text, False, False, text, self._staged(text, ""))], job.texts, [], NO_TEXTS, True, False
+            )
         kinds = self._of(job.step_number).kinds
         owner = job.id if (True, False) in kinds else ""
         every = [self._target(text, dynamic, direct, owner) for text, (dynamic, direct) in zip(job.texts, kinds)]
@@ -201,11 +214,19 @@ class Commands:
 
     def digest(self, job: Job) -> bytes:
         """What identifies the command itself, whatever words the Ductfile uses for it, and wherever its targets are staged."""
+        body = self._of(job.step_number).body
+        if body is not None:
+            targets = job.texts if job.is_value else [_plain(target.given) for target in self.targets(job).every]
+            about, given = body.body, body.given(job.values)
+            text = self._definitions[job.step_number]
+            return object_digest(BODY_WORD, about.label, self._inputs(job), targets, given, about.arguments, text)
         return command_digest(self._as_given(job).words, self._definitions[job.step_number])
 
     def shown(self, job: Job) -> str:
         """The command as a user would type it in the project's root; "" where it cannot be rendered."""
         step = job.step
+        if step.body is not None:
+            return step.body.label
         if step.group:
             return ""
         try:
@@ -244,10 +265,7 @@ class Commands:
         of = self._of(job.step_number)
         place = of.place
         if of.body is not None:
-            names, every = self._plan.names, self.targets(job).every
-            inputs = [[names[key] for key in keys] for keys in job.slots()]
-            targets = [[_plain(target.place if started else target.given)] for target in every]
-            return of.body.call(inputs, targets, job.values, shown=not started)
+            return of.body.call(self._inputs(job), self._places(job), job.values)
         if self._values[0] is not job:
             values: dict[str, Any] = {**self._variables, **job.values}
             values["inputs.uri"] = self._input_paths(job, place)
@@ -263,6 +281,26 @@ class Commands:
         if started and self.targets(job).far:
             values["targets.uri"] = self._target_paths(job, place)
         return of.template.render(values, shown=not started)
+
+    def work(self, job: Job, place: str, attempt: int, read: Callable[[str], bytes | None]) -> Work:
+        """What the object of a light job's step is given; see `model.Work`. `place` is where it writes its value, if that is a large one."""
+        of = self._of(job.step_number)
+        if of.body is None:
+            work = self._render(job, started=True).work
+            assert work is not None
+            return work._replace(attempt=attempt, read=read)
+        return Work(self._inputs(job), [[place]], of.body.given(job.values), attempt, read)
+
+    def _inputs(self, job: Job) -> list[list[str]]:
+        """The keys of each slot. The last ones are kept: a job that runs asks for them twice."""
+        if self._read[0] is not job:
+            names = self._plan.names
+            self._read = job, [[names[key] for key in keys] for keys in job.slots()]
+        return self._read[1]
+
+    def _places(self, job: Job) -> list[list[str]]:
+        """Where the targets are written first, for a command that runs in the root."""
+        return [[_plain(target.place)] for target in self.targets(job).every]
 
     def _input_paths(self, job: Job, place: Callable[[str], str]) -> Paths:
         names = self._plan.names

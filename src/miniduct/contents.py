@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from .keys import is_timed
 from .model import FINGERPRINT_SIZE, Check, Stamp
+from .stores.values import PACKED
 from .trace.check import differing
 from .trace.fingerprints import EXISTS_FINGERPRINT, TICK_NS, mtime_fingerprint, racy
 
@@ -128,6 +129,13 @@ class Contents:
         self._seen(key, stamp)
         return stamp
 
+    def look_again(self, keys: Iterable[int]) -> None:
+        """Look at these keys now; at a value in the pack, to which nobody else writes, once. StoreError."""
+        state, ctimes = self._state, self.columns.ctimes
+        for key in keys:
+            if state[key] != KNOWN or ctimes[key] != PACKED:
+                self.look(key)
+
     def _seen(self, key: int, stamp: Stamp | None) -> None:
         columns = self.columns
         if not columns.holds(key, stamp) or columns.sizes[key] == NEVER_SEEN:
@@ -197,6 +205,14 @@ class Contents:
                     pieces[at] = self.fingerprint(keys[at]) or ABSENT
             return b"".join(pieces)
         fingerprint = self.fingerprint
+        if len(keys) == 1 and not unsettled:
+            (key,) = keys
+            if check is Check.CONTENT and self._state[key] == KNOWN:
+                at = key * FINGERPRINT_SIZE
+                known = bytes(self.columns.fps[at : at + FINGERPRINT_SIZE])
+                if known != ABSENT:
+                    return known
+            return fingerprint(key, check) or ABSENT
         return b"".join([ABSENT if key in unsettled else fingerprint(key, check) or ABSENT for key in keys])
 
     def missing(self, keys: Iterable[int]) -> list[int]:
@@ -207,11 +223,14 @@ class Contents:
     def moved(self, keys: Sequence[int], since: int) -> list[int]:
         """Those of the keys whose stamps are no longer those seen last, or were found to be others since then (`seen_to_move`)."""
         suspects = self._suspects(keys) if len(keys) > MANY else keys
-        stat, holds, names = self._store.stat, self.columns.holds, self.names
-        found = [key for key in suspects if not holds(key, stat(names[key]))]
+        ctimes = self.columns.ctimes
+        found = [key for key in suspects if ctimes[key] != PACKED and not self._holds(key)]
         if len(self.seen_to_move) > since:
             found += set(self.seen_to_move[since:]).intersection(keys).difference(found)
         return found
+
+    def _holds(self, key: int) -> bool:
+        return self.columns.holds(key, self._store.stat(self.names[key]))
 
     def _suspects(self, keys: Sequence[int]) -> list[int]:
         names = "\0".join([self.names[key] for key in keys]).encode("utf-8", "surrogateescape").split(b"\0")

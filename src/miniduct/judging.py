@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
@@ -40,6 +41,13 @@ class Judged:
     fingerprints. `since` is how much had been seen to move when the inputs were fingerprinted (`Contents.seen_to_move`).
     """
 
+    command = b""
+    """What identifies the command, once it is known."""
+    adopted = False
+    """Is it up to date by the marks of its remote targets, though no trace here says so?"""
+    through: Mapping[str, str] = MappingProxyType({})
+    """Direct targets that the command writes through a symbolic link, and where it leads."""
+
     def __init__(
         self,
         about: Job,
@@ -64,12 +72,6 @@ class Judged:
         self.check = check
         self.standing = standing
         self.since = since
-        self.command = b""
-        """What identifies the command, once it is known."""
-        self.adopted = False
-        """Is it up to date by the marks of its remote targets, though no trace here says so?"""
-        self.through: dict[str, str] = {}
-        """Direct targets that the command writes through a symbolic link, and where it leads."""
 
     def recorded(self, key: str) -> bytes | None:
         """What the last good run made of this key."""
@@ -108,16 +110,21 @@ class Judge:
         self._failures: Mapping[str, Failure] | None = None
         self._differing: dict[tuple[bytes, bytes], list[Difference]] = {}
         """Between definitions, by their digests: most jobs that are stale by theirs are so by the same ones."""
+        self._none = False
+        """Is there no trace at all?"""
         self._queue: Sequence[int] = ()
         self._at = 0
 
     def expect(self, jobs: Sequence[int]) -> None:
-        """These jobs will probably be judged, in this order: load their traces together."""
+        """These jobs will be judged, once each, probably in this order: load their traces together."""
+        self._none = self._traces.is_empty()
         self._queue = jobs
         self._at = 0
 
     def trace(self, job: int) -> Trace | None:
         """The trace of the job's last good run."""
+        if self._none:
+            return None
         if job not in self._asked:
             chunk = [job]
             while self._at < len(self._queue) and len(chunk) < AHEAD:
@@ -133,8 +140,9 @@ class Judge:
 
     def drop(self, job: int) -> None:
         """The job's trace is no longer needed here, or no longer true."""
-        self._loaded.pop(job, None)
-        self._asked.discard(job)
+        if not self._none:
+            self._loaded.pop(job, None)
+            self._asked.discard(job)
 
     def judge(self, job: int, *, forced: bool = False, unsettled: Collection[int] = ()) -> Judged:
         """All reasons to run the job. Inputs in `unsettled` are not looked at: their makers have yet to run.
@@ -144,27 +152,35 @@ class Judge:
         plan, contents = self._plan, self._contents
         about = plan.job(job)
         number, step = about.step_number, about.step
+        reasons: tuple[Reason, ...]
         inputs = about.inputs()
+        settled = inputs if not unsettled else [key for key in inputs if key not in unsettled]
         if len(inputs) <= LONG:
-            for key in inputs:
-                if key not in unsettled:
-                    contents.look(key)
+            contents.look_again(settled)
         since = len(contents.seen_to_move)
         past = self.trace(job)
+        if past is None and about.is_light and not unsettled:  # in the place of a value stands nothing of the user's
+            first = self._first(about.id)
+            reasons = (first, FORCED) if forced else (first,)
+            missing, declared = contents.missing(inputs), self._commands.targets(about)
+            return Judged(about, declared, reasons, None, inputs, b"", missing, step.check, {}, since)
         check = Check(past.check) if past else step.check
         # Where it never ran, what its inputs hold is asked only when it starts.
         packed = contents.packed(inputs, check, unsettled) if past else b""
-        missing = contents.missing(inputs if not unsettled else [key for key in inputs if key not in unsettled])
-        targets = about.targets
+        missing = contents.missing(settled)
         target_check = Check.CONTENT if check is Check.CONTENT else Check.MTIME
-        found = [None if contents.look(key) is None else contents.fingerprint(key, target_check) for key in targets]
         names = plan.names
-        target_names = [names[key] for key in targets]
-        reasons: tuple[Reason, ...]
+        standing: dict[str, bytes] = {}
+        for key in about.targets:
+            if contents.look(key) is not None:
+                fingerprint = contents.fingerprint(key, target_check)
+                if fingerprint is not None:
+                    standing[names[key]] = fingerprint
         if past is None:
             first = self._first(about.id)
             reasons = (first, FORCED) if forced else (first,)
         else:
+            target_names = [names[key] for key in about.targets]
             present = Present(
                 definition=self._digests[number],
                 command=lambda: self._commands.digest(about),
@@ -172,7 +188,7 @@ class Judge:
                 inputs=[names[key] for key in inputs],
                 input_fingerprints=packed,
                 targets=target_names,
-                target_fingerprints=found,
+                target_fingerprints=[standing.get(name) for name in target_names],
                 now=time.time(),
                 max_age=None if step.copy else step.max_age,
                 forced=forced,
@@ -182,13 +198,12 @@ class Judge:
                 else frozenset(),
             )
             reasons = judge(_past(past), present)
-        standing = {name: fp for name, fp in zip(target_names, found) if fp is not None}
         declared = self._commands.targets(about) if reasons else NOT_ASKED
         judged = Judged(about, declared, reasons, past, inputs, packed, missing, check, standing, since)
         # How old a target is that another machine made, its marks do not say.
         may_age = step.max_age is not None and not step.copy
         if declared.far and not (forced or unsettled or missing or may_age):
-            self._adopt(judged, target_names)
+            self._adopt(judged, [names[key] for key in about.targets])
         return judged
 
     def _adopt(self, judged: Judged, targets: Sequence[str]) -> None:
@@ -210,7 +225,7 @@ class Judge:
         """Why a job without a good run is to run: it never ran, or it failed."""
         if self._failures is None:
             self._failures = self._traces.failures()
-        failure = self._failures.get(job_id)
+        failure = self._failures.get(job_id) if self._failures else None
         if failure is None:
             return NEW
         ended = failure.error or (f"exit code {failure.exit_code}" if failure.exit_code else None)

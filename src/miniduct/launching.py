@@ -94,6 +94,8 @@ class Launcher:
 
     def start(self, batch: Sequence[Judged], tell: Callable[[Event], None], expected: float | None) -> list[Attempt]:
         """Start one command for these prepared jobs of one step; an attempt for each job. DuctError: nothing was started."""
+        if batch[0].about.is_light:
+            return [self.call(batch[0], tell, expected, self._runner.submit)]
         space = self._space
         commands = space.commands
         jobs = [judged.about for judged in batch]
@@ -145,6 +147,42 @@ class Launcher:
                 )
             )
         return [Attempt(attempt, count, judged, log, started, witness) for judged, count in zip(batch, counts)]
+
+    def call(
+        self,
+        judged: Judged,
+        tell: Callable[[Event], None],
+        expected: float | None,
+        submit: Callable[[Task], None],
+    ) -> Attempt:
+        """As `start`, by `submit`, for a job that is light."""
+        space, about = self._space, judged.about
+        step, body = about.step, about.step.body
+        assert body is not None
+        count = self.attempts.pop(judged.job, 1)
+        work = space.commands.work(about, judged.declared.every[0].place, count, self._read)
+        log = log_path(space.logs, about)
+        attempt, started = space.next_attempt(), time.time()
+        task = Task(
+            attempt,
+            (),
+            log,
+            step.cwd,
+            None,
+            step.timeout,
+            count > 1,
+            (),
+            None,
+            None,
+            body.call,
+            work,
+        )
+        if count == 1:
+            self._forget_log(judged)
+        submit(task)
+        live = self._runner.running_log(attempt)
+        tell(ev.JobStarted(about.name, judged.reasons, count, body.label, log, step.description, expected, live))
+        return Attempt(attempt, count, judged, log, started)
 
     def copying(self, judged: Judged, tell: Callable[[Event], None], expected: float | None) -> Attempt:
         """Tell of a prepared job that copies; its attempt. The copying is the caller's."""

@@ -16,7 +16,8 @@ from .model import FINGERPRINT_SIZE, Check, Stamp
 from .plan.patterns import glob
 from .rebuilder import ACCEPTED, MOVED
 from .stores.local import refused
-from .stores.values import is_packed, stamp_of
+from .stores.staging import NOTHING
+from .stores.values import is_packed
 from .text import nearest, shown
 from .trace.fingerprints import mtime_fingerprint
 from .trace.record import Trace
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from .stores.routed import Stores
     from .stores.staging import Staging
     from .trace.database import Traces
+
+
+CONTENT = Check.CONTENT.value
+"""How a trace calls what most steps ask for: to ask the enumeration itself takes as long as to look ten names up."""
 
 
 class Made(NamedTuple):
@@ -65,7 +70,7 @@ class Published(NamedTuple):
 
 
 class Recording(NamedTuple):
-    """What the trace of a run holds beside its inputs and targets."""
+    """What the trace of a run holds beside its inputs and targets, in its order."""
 
     run: int
     started: float
@@ -103,6 +108,9 @@ class Publisher:
         """Make room for the job's targets before its command starts; returns the user's copies that were kept (direct targets only)."""
         job, about, targets = judged.job, judged.about, judged.declared
         keep = about.step.keep
+        if about.is_light and not keep:
+            self._staging.make_room(targets.every[0].place)
+            return []
         if targets.plain:
             self._staging.prepare(about.id, staged=targets.staged, keep=keep)
             return []
@@ -205,9 +213,11 @@ class Publisher:
     def collect(self, judged: Judged, products: Mapping[str, Product]) -> list[Made]:
         """What the command made, in declared order. NotMadeError where a declared target is not there, or another job makes it too.
 
-        `products` are what is known of it, by the paths that it was to write to.
+        `products` are what is known of it, by the paths that it was to write to: a value is among them.
         """
-        made, missing = self._present(judged, products)
+        made, missing = self._present(judged)
+        if judged.about.is_light and not products:
+            missing = judged.declared.every  # what lies there was left by a call that was given up
         if missing:
             raise self._not_made(missing)
         if judged.about.dynamic:
@@ -236,7 +246,7 @@ class Publisher:
             return []
         return [target.place for target in targets]
 
-    def _present(self, judged: Judged, products: Mapping[str, Product]) -> tuple[list[Made], list[Target]]:
+    def _present(self, judged: Judged) -> tuple[list[Made], list[Target]]:
         made: list[Made] = []
         missing: list[Target] = []
         for target in judged.declared.every:
@@ -251,13 +261,7 @@ class Publisher:
                 at += "/"
             if judged.declared.far and is_remote(at):
                 self._store.forget([at])  # the command itself wrote it
-            product = products.get(at)
-            content = None if product is None else product.content
-            stamp: Stamp | None
-            if product is not None and content is not None:
-                stamp = stamp_of(len(content), product.fingerprint)
-            else:
-                stamp = self._store.stat(at)
+            stamp = self._store.stat(at)
             if stamp is None:
                 missing.append(target)
             else:
@@ -422,7 +426,6 @@ class Publisher:
         found: Sequence[bytes],
         hashed_at_ns: int,
         recording: Recording,
-        products: Mapping[str, Product],
     ) -> Published:
         """Record the run, then rename its targets into place; the order makes a kill between the two harmless (docs/design.md).
 
@@ -435,30 +438,26 @@ class Publisher:
         local = made if targets.plain else [each for each in made if each.at != each.key and not is_remote(each.key)]
         kept = self._kept.pop(job, [])
         through: dict[str, str] = {}
-        value = local[0] if self._store.values is not None and local and local[0].key.startswith(VALUES) else None
-        if value is not None:  # the only target, and in its place stands nothing of the user's
-            if self._put(value, products):
-                local = []
-        elif local:
+        values = self._store.values
+        is_value = values is not None and bool(local) and local[0].key.startswith(VALUES)
+        if local and not is_value:  # in a value's place stands nothing of the user's
             through, links = self._links(judged, [each.key for each in local])
             kept += self._keep_users_copies(judged, dict(zip([each.key for each in made], found)), local, links)
         direct = [(key, place) for key, place in judged.through.items() if self._staging.leads(key) == place]
-        trace = self._trace(judged, made, found, recording, {**through, **dict(direct)})
+        keys, stamps = [each.key for each in made], [each.stamp for each in made]
+        trace = self._trace(judged, keys, b"".join(found), stamps, recording, {**through, **dict(direct)})
         if by_content:
-            try:
-                self._traces.record(trace)
-            except DuctError:
-                if value is not None:
-                    self._take_out(judged, value)
-                raise
+            self._traces.record(trace)
         try:
-            if value is not None:
-                self._make_way(value, judged.past)
+            if values is not None and is_value:  # a large one, in a file: the pack has none any more
+                values.hide(local[0].key)
+                if judged.past is not None:
+                    self._staging.make_way([local[0].key])
             self._staging.publish([(each.key, each.at) for each in local], through)
         except StoreError:
             if by_content:
                 self._take_back(judged)
-            if value is not None:
+            if is_value:
                 self._contents.forget(about.targets)
             raise
         stamps = self._learn(about, made, found if by_content else None, hashed_at_ns)
@@ -477,30 +476,35 @@ class Publisher:
             members_changed = True
         return Published(changed, list(now), members_changed, moved, kept, left)
 
-    def _put(self, value: Made, products: Mapping[str, Product]) -> bool:
-        """Put the value into the pack, where it is one for that. StoreError."""
-        product = products.get(value.at)
-        if product is None or product.content is None:
-            return False
-        assert self._store.values is not None
-        self._store.values.put(value.key, product.content, product.fingerprint)
-        return True
+    def publish_value(self, judged: Judged, product: Product, content: bytes, recording: Recording) -> Published:
+        """As `publish`, for a small value, that goes into the pack. StoreError."""
+        about, past, values = judged.about, judged.past, self._store.values
+        (key,), (name,), check = about.targets, about.texts, about.step.check
+        assert values is not None
+        moved = self._moved(judged, (), ()) if judged.inputs and check is not Check.EXISTS else []
+        stamp = values.put(name, content, product.fingerprint)
+        found = product.fingerprint if check is Check.CONTENT else mtime_fingerprint(stamp)
+        try:
+            self._traces.record(self._trace(judged, [name], found, [stamp], recording, NOTHING))
+        except DuctError:  # what is in the pack must not be taken for what was there before
+            with suppress(DuctError):  # the disk is full
+                values.hide(name)
+            self._contents.forget(about.targets)
+            raise
+        if past is not None and past.target_stamps and not is_packed(past.target_stamps[0]):
+            self._make_way(judged)
+        self._contents.made(key, stamp, found if check is Check.CONTENT else None, 0)
+        return Published(past is None or past.target_fps != found, [name], False, moved, [], [])
 
-    def _take_out(self, judged: Judged, value: Made) -> None:
-        """The run of a value that may be in the pack could not be recorded: it must not be taken for the one that was there before."""
-        assert self._store.values is not None
-        with suppress(DuctError):  # the disk is full
-            self._store.values.hide(value.key)
-        self._contents.forget(judged.about.targets)
-
-    def _make_way(self, value: Made, past: Trace | None) -> None:
-        """A value is in the pack or in a file: remove the former one from the other place, and a file from its own. StoreError."""
-        assert self._store.values is not None
-        packed = is_packed(value.stamp)
-        if not packed:
-            self._store.values.hide(value.key)
-        if past is not None and past.target_stamps and not (packed and is_packed(past.target_stamps[0])):
-            self._staging.make_way([value.key])
+    def _make_way(self, judged: Judged) -> None:
+        """The value is in the pack now: remove the file that held the former one. StoreError."""
+        try:
+            self._staging.make_way(judged.about.texts)
+        except StoreError:
+            if judged.about.step.check is Check.CONTENT:
+                self._take_back(judged)
+            self._contents.forget(judged.about.targets)
+            raise
 
     def _is_looked_into(self, job: Job) -> bool:
         """Does a step read by its names what lies in a folder that the job makes as a whole?"""
@@ -518,33 +522,29 @@ class Publisher:
     def _trace(
         self,
         judged: Judged,
-        made: Sequence[Made],
-        found: Sequence[bytes],
+        targets: list[str],
+        target_fps: bytes,
+        target_stamps: list[Stamp],
         recording: Recording,
         through: Mapping[str, str],
     ) -> Trace:
         names = self._plan.names
         job = judged.about
         return Trace(
-            id=job.id,
-            step=job.step.name,
-            values=job.values,
-            definition=self._digests[job.step_number],
-            command=judged.command or self._commands.digest(job),
-            check=job.step.check.value,
-            inputs=[names[key] for key in judged.inputs],
-            input_fps=judged.packed,
-            targets=[each.key for each in made],
-            target_fps=b"".join(found),
-            target_stamps=[each.stamp for each in made],
-            run=recording.run,
-            started=recording.started,
-            seconds=recording.seconds,
-            attempts=recording.attempts,
-            output=recording.output,
-            log=recording.log,
-            reasons=judged.reasons,
-            through=through,
+            job.id,
+            job.step.name,
+            job.values,
+            self._digests[job.step_number],
+            judged.command or self._commands.digest(job),
+            CONTENT if job.step.check is Check.CONTENT else job.step.check.value,
+            [names[key] for key in judged.inputs],
+            judged.packed,
+            targets,
+            target_fps,
+            target_stamps,
+            *recording,
+            judged.reasons,
+            through,
         )
 
     def _moved(self, judged: Judged, made: Sequence[Made], found: Sequence[bytes]) -> list[str]:
@@ -615,7 +615,7 @@ class Publisher:
     def _learn(self, job: Job, made: Sequence[Made], found: Sequence[bytes] | None, hashed_at_ns: int) -> list[Stamp]:
         stamps = []
         for at, each in enumerate(made):
-            stamp = each.stamp if is_packed(each.stamp) else self._store.stat(each.key)
+            stamp = self._store.stat(each.key)
             if stamp is None:
                 raise StoreError(f"{shown(each.key)} vanished while it was published")
             number = self._number(job, each.key)

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 
+ONE_SLOT = 1, None
+"""What most jobs hold."""
+
+
 class Graph:
     """Who waits for whom, among the nodes of one build."""
 
@@ -151,6 +155,10 @@ class Scheduler:
 
     def take(self, job: int) -> bool:
         """Give a popped job its slots and its place in its pool; False: its pool is full, and it is parked until there is room."""
+        if self._cpus is None and self._pool is None:
+            self.free -= 1
+            self._held[job] = ONE_SLOT
+            return True
         pool = None if self._pool is None else self._pool(job)
         if pool is not None and pool in self._room:
             if not self._room[pool]:

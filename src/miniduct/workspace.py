@@ -396,6 +396,7 @@ class Workspace:
         self.plan = plan
         texts = [slot.text for step in plan.steps for slot in (*step.inputs, *step.targets)]
         self._remote = remote_keys(plan.names) if any(map(is_remote, (*texts, *plan.orphans))) else []
+        self.has_remote = bool(self._remote)
         self._default = select(plan, self.project, (), self.where.standing)
         self._counted = None
         self.changed = set(range(len(plan.names))) if changed is None else changed

@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DuctError
+from ..forks import forks
 from ..stores.values import ValueStore
 from ..tuples import NamedTuple
 from . import values
@@ -126,19 +127,19 @@ def perform(
     work: Work,
     held: MutableMapping[str, Any] | None,
     code: values.Code,
+    known: Takes | None,
     *,
     to_file: bool = False,
 ) -> Mapping[str, Product]:
     """Call the function for one job; its value, where it makes one: written to its file where it is large, or with `to_file`.
 
     `held` are values that this process keeps for later steps; None in a process that does not see these.
-    `code` tells what identifies the code of classes, for those in the value.
+    `code` tells what identifies the code of classes, for those in the value; `known` what the function takes.
     """
     named: dict[str, Any] = {}
     args = outputs = [_output(kind, slots, work, held) for kind, slots in recipe.sources]
     if merge is not None:
         args, named = _merged(merge(dict(zip(recipe.names, outputs))))
-    known = takes(function)
     placed = () if known is None else known.named[: min(len(args), known.by_place)]
     if known is not None and (merge is not None or len(placed) < len(known.named)):
         bound = {*placed, *named}
@@ -151,9 +152,9 @@ def perform(
             raise DuctError(
                 'there is no file for its argument "input"', hint='what may be no file is a list: take "inputs"'
             )
-    process = os.getpid()
+    process = forks()
     result = function(*args, **named)
-    if os.getpid() != process:  # a forked child that came back from the function: the value is the other one's to write
+    if forks() != process:  # a forked child that came back from the function: the value is the other one's to write
         return {}
     if isinstance(result, types.CoroutineType):
         result.close()
@@ -245,4 +246,4 @@ def remote(
     if called.makes_value:  # the function may leave the current folder
         targets = [[os.path.abspath(path) for path in paths] for paths in targets]
     work = Work(inputs, targets, values, read=lambda path: _store(f"{os.path.dirname(path)}/").read(path))
-    perform(found, None, called, work, None, Known(os.getcwd()).classes, to_file=True)
+    perform(found, None, called, work, None, Known(os.getcwd()).classes, takes(found), to_file=True)

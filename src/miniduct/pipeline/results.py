@@ -23,7 +23,7 @@ DONE, UP_TO_DATE, FAILED, SKIPPED, INTERRUPTED, NOT_RUN = (
 _WORST = (FAILED, INTERRUPTED, SKIPPED, NOT_RUN, DONE, UP_TO_DATE)
 
 
-@dataclass
+@dataclass(init=False)
 class StepResult:
     """How a step fared in one run.
 
@@ -45,6 +45,10 @@ class StepResult:
     """The step's jobs that were looked at, by status."""
     _read: Callable[[], Any] | None = field(default=None, repr=False)
 
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.jobs = {}
+
     @property
     def value(self) -> Any:
         """What the step returned: a copy of its own. DuctError where there is none (any more)."""
@@ -54,6 +58,10 @@ class StepResult:
         return self._read()
 
     def note(self, status: str) -> None:
+        if not self.jobs:
+            self.jobs[status] = 1
+            self.status = status
+            return
         self.jobs[status] = self.jobs.get(status, 0) + 1
         self.status = min(self.jobs, key=_WORST.index)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from .. import events as ev
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("miniduct")
 LOGGER.addHandler(logging.NullHandler())
+_LEVELS = {
+    ev.JobEnded: logging.INFO,
+    ev.JobRetried: logging.WARNING,
+    ev.Warned: logging.WARNING,
+    ev.Kept: logging.WARNING,
+    ev.BuildStarted: logging.INFO,
+    ev.BuildEnded: logging.INFO,
+}
+_reasons = lru_cache(maxsize=256)(reasons_text)
 _STATUS = {"done": DONE, "failed": FAILED, "interrupted": INTERRUPTED}
 
 
@@ -36,10 +46,23 @@ class Teller:
         return found
 
     def tell(self, event: Event) -> None:
-        if isinstance(event, ev.BuildStarted):
+        level = _LEVELS.get(type(event), logging.DEBUG)
+        if isinstance(event, ev.JobStarted):
+            self.result(event.job.step).reason = _reasons(tuple(event.reasons))
+        elif isinstance(event, ev.JobEnded):
+            self._ended(event)
+            if event.status == "failed":
+                level = logging.ERROR
+        elif isinstance(event, ev.JobUpToDate):
+            self.result(event.job.step).note(UP_TO_DATE)
+        elif isinstance(event, ev.JobSkipped):
+            found = self.result(event.job.step)
+            found.note(SKIPPED)
+            found.reason = f"{job_text(event.because)} failed or was not run"
+        elif isinstance(event, ev.BuildStarted):
             self._run = event.run
-        self._keep(event)
-        self._log(event)
+        if LOGGER.isEnabledFor(level):
+            self._log(event, level)
         for callback in self._callbacks:
             callback(event)
         if self._progress is not None and isinstance(event, (ev.JobEnded, ev.JobSkipped, ev.JobRetried, ev.Warned)):
@@ -52,37 +75,20 @@ class Teller:
     def close(self) -> None:
         """Nothing is held."""
 
-    def _keep(self, event: Event) -> None:
-        if isinstance(event, ev.JobStarted):
-            found = self.result(event.job.step)
-            found.reason = reasons_text(event.reasons)
-        elif isinstance(event, ev.JobEnded):
-            found = self.result(event.job.step)
-            found.note(_STATUS[event.status])
-            found.attempts = max(found.attempts, event.attempt)
-            found.seconds += event.seconds
-            found.log = event.log or found.log
-            if event.error is not None:
-                found.error = event.error if not event.facts else "\n".join([event.error, *event.facts])
-        elif isinstance(event, ev.JobSkipped):
-            found = self.result(event.job.step)
-            found.note(SKIPPED)
-            found.reason = f"{job_text(event.because)} failed or was not run"
-        elif isinstance(event, ev.JobUpToDate):
-            self.result(event.job.step).note(UP_TO_DATE)
+    def _ended(self, event: ev.JobEnded) -> None:
+        found = self.result(event.job.step)
+        found.note(_STATUS[event.status])
+        found.attempts = max(found.attempts, event.attempt)
+        found.seconds += event.seconds
+        if event.log is not None:
+            found.log = event.log
+        if event.error is not None:
+            found.error = event.error if not event.facts else "\n".join([event.error, *event.facts])
 
-    def _log(self, event: Event) -> None:
-        level = logging.DEBUG
-        if isinstance(event, ev.JobEnded):
-            level = logging.ERROR if event.status == "failed" else logging.INFO
-        elif isinstance(event, (ev.JobRetried, ev.Warned, ev.Kept)):
-            level = logging.WARNING
-        elif isinstance(event, (ev.BuildStarted, ev.BuildEnded)):
-            level = logging.INFO
-        if LOGGER.isEnabledFor(level):
-            job = getattr(event, "job", None)
-            extra = {"step": None if job is None else job.step, "run": self._run, "event": event}
-            LOGGER.log(level, "%s", _text(event), extra=extra)
+    def _log(self, event: Event, level: int) -> None:
+        job = getattr(event, "job", None)
+        extra = {"step": None if job is None else job.step, "run": self._run, "event": event}
+        LOGGER.log(level, "%s", _text(event), extra=extra)
 
 
 def _text(event: Event) -> str:

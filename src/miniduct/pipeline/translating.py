@@ -23,7 +23,7 @@ from ..runners.command import compile_command
 from ..template import parse
 from ..tuples import NamedTuple
 from . import calling, identity, values
-from .calling import Merge, Recipe, Source
+from .calling import Merge, Recipe, Source, Takes
 from .objects import UnidentifiedError
 from .steps import BaseStep, CopyStep, PythonStep, ShellStep, own
 from .wording import raised
@@ -47,6 +47,7 @@ class _First(NamedTuple):
     step: Step
     body: Body
     recipe: Recipe
+    known: Takes | None
 
 
 class Translation:
@@ -106,7 +107,9 @@ class Translation:
             recipe = recipe._replace(params=params)
             mine["code"], mine["params"] = _identity(step, function, params, self._code)
         if first.body.remote is None:
-            mine["body"] = first.body._replace(call=partial(self._perform, name, function, None, recipe))
+            _, label, _, arguments = first.body
+            call = partial(self._perform, name, function, None, recipe, first.known)
+            mine["body"] = Body(call, label, None, arguments)
         elif params:
             module, called, asked = first.body.remote
             mine["body"] = first.body._replace(remote=(module, called, {**asked, "recipe": recipe.plain()}))
@@ -134,11 +137,11 @@ class Translation:
             said.makes_value,
             held.cache,
         )
-        _check_arguments(step, function, merge, recipe, made)
+        known = _check_arguments(step, function, merge, recipe, made)
         thing = function if merge is None and getattr(function, "__self__", None) is not step else step
         pieces, params = _identity(step, thing, made.params, self._code)
-        body = self._body(step, function, merge, made, recipe, thing)
-        return _First(function, made._replace(code=pieces, params=params, body=body), body, recipe)
+        body = self._body(step, function, merge, made, recipe, known, thing)
+        return _First(function, made._replace(code=pieces, params=params, body=body), body, recipe, known)
 
     def _value_key(self, name: str) -> str:
         if not name.isascii() or len(name) > _LONGEST_FILE_NAME:
@@ -177,6 +180,7 @@ class Translation:
         merge: Merge | None,
         made: Step,
         recipe: Recipe,
+        known: Takes | None,
         thing: object,
     ) -> Body:
         if (made.cwd != "." or made.env_set) and self._workers == "threads":
@@ -188,7 +192,7 @@ class Translation:
             )
         label = f"{identity.name_of(thing)}()"
         if self._workers == "threads":
-            call = partial(self._perform, step.name, function, merge, recipe)
+            call = partial(self._perform, step.name, function, merge, recipe, known)
             return Body(call, label, arguments=recipe.arguments())
         if not recipe.keeps:
             raise mistake(
@@ -199,10 +203,16 @@ class Translation:
         return Body(_never, label, _remote(*_importable(step, function), recipe), recipe.arguments())
 
     def _perform(
-        self, step: str, function: Callable[..., Any], merge: Merge | None, recipe: Recipe, work: Work
+        self,
+        step: str,
+        function: Callable[..., Any],
+        merge: Merge | None,
+        recipe: Recipe,
+        known: Takes | None,
+        work: Work,
     ) -> Mapping[str, Product]:
         try:
-            return calling.perform(function, merge, recipe, work, self._held, self._code.classes)
+            return calling.perform(function, merge, recipe, work, self._held, self._code.classes, known)
         except BaseException as error:
             if not HERE.attempt.asked:  # else it is ours, or too late
                 self._raised[step] = error
@@ -317,8 +327,8 @@ def _methods(step: BaseStep) -> tuple[Callable[..., Any], Merge | None]:
 
 def _check_arguments(
     step: BaseStep, function: Callable[..., Any], merge: Merge | None, recipe: Recipe, made: Step
-) -> None:
-    """Does the function take what it will get? Only what is certain is a mistake."""
+) -> Takes | None:
+    """What the function takes. PlanError where it does not take what it will get; only what is certain is a mistake."""
     if calling.is_async(function):
         raise mistake(
             own(step).place, f'step "{step.name}" has an async function', "call asyncio.run inside a plain function"
@@ -332,7 +342,7 @@ def _check_arguments(
             )
     known = calling.takes(function)
     if known is None or merge is not None:
-        return
+        return known
     given = len(recipe.sources)
     if given > known.by_place and not known.rest:
         outputs = "1 step" if given == 1 else f"{given} steps"
@@ -376,6 +386,7 @@ def _check_arguments(
             raise _wrong_argument(
                 step, name, "gets no value", f"there are: {', '.join(sorted(names))}; or connect a step with >>"
             )
+    return known
 
 
 def _wrong_argument(step: BaseStep, name: str, what: str, hint: str) -> PlanError:

@@ -207,7 +207,12 @@ def read(
 
     StoreError where it is damaged, is not the expected one, holds what cannot be unpickled, or a value that this process does not hold.
     """
-    value = _read(path, expected) if content is None else _loaded(path, content, expected)
+    if content is None:
+        value = _read(path, expected)
+    elif expected is None:  # looked at by whoever has it
+        value = _unpickled(path, content[:-DIGEST])
+    else:
+        value = _loaded(path, content, expected)
     if isinstance(value, Held):
         if held is None or value.token not in held:
             raise StoreError(f'the value in "{path}" was not kept: its step says cache=False')
@@ -238,6 +243,10 @@ def _loaded(path: str, data: bytes, expected: bytes | None) -> Any:
     pickled = data[:-DIGEST]
     if expected is not None or blake3(pickled).digest() != data[-DIGEST:]:
         _check(path, data, expected)
+    return _unpickled(path, pickled)
+
+
+def _unpickled(path: str, pickled: bytes) -> Any:
     return _load(path, io.BytesIO(pickled)) if _may_name(pickled) else pickle.loads(pickled)
 
 

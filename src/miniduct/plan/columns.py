@@ -14,6 +14,7 @@ from itertools import accumulate, chain, compress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..events import JobName
+from ..keys import VALUES
 from ..tuples import NamedTuple
 from .patterns import bound_texts, key_pattern
 
@@ -208,7 +209,8 @@ class Job:
     """One job as the parts of a run ask about it, some thirty times from its judging to its record: looked up once. Not to be changed.
 
     `step_number` is its step's place in the plan, `targets` the distinct keys that it makes (static ones, and the known members of
-    dynamic ones), `texts` its declared targets as `Plan.target_texts` gives them.
+    dynamic ones), `texts` its declared targets as `Plan.target_texts` gives them. `is_value`: its only target is what a Python object returns;
+    `is_light`: that is called in this process, without a time limit, and its output may be seen.
     """
 
     __slots__ = (
@@ -216,6 +218,8 @@ class Job:
         "_table",
         "dynamic",
         "id",
+        "is_light",
+        "is_value",
         "name",
         "number",
         "step",
@@ -232,17 +236,23 @@ class Job:
         self.number = number
         self.step_number = at
         self.step = step
-        self.values = table.values(row) if table.names else {}
+        values = self.values = table.values(row) if table.names else {}
+        first: str | None
         if len(table.targets) == 1 and table.members is None and table.targets[0] is not None:
-            self.targets = list(table.targets[0].of(row))
-            self.texts = [plan.names[self.targets[0]]]
+            targets = self.targets = list(table.targets[0].of(row))
+            first = plan.names[targets[0]]
+            self.texts = [first]
+            self.dynamic = False
         else:
             self.targets = list(dict.fromkeys([key for keys in table.made() for key in keys.of(row)]))
             self.texts = [plan.target_text(at, row, slot) for slot in range(len(step.targets))]
-        first = self.texts[0] if self.texts else None
-        self.id = _job_id(step, self.values, first)
-        self.name = JobName(step.name, self.values, first)
-        self.dynamic = None in table.targets
+            first = self.texts[0] if self.texts else None
+            self.dynamic = None in table.targets
+        self.id = _job_id(step, values, first)
+        self.name = JobName(step.name, values, first)
+        body = step.body
+        self.is_value = body is not None and first is not None and first.startswith(VALUES)
+        self.is_light = self.is_value and _is_light(step)
 
     def slots(self) -> list[Sequence[int]]:
         """As `Plan.input_slots`; not kept, for they may be many."""
@@ -250,7 +260,14 @@ class Job:
 
     def inputs(self) -> list[int]:
         """As `Plan.inputs`."""
-        return list(dict.fromkeys(chain.from_iterable(self.slots())))
+        slots = self._table.inputs
+        if len(slots) == 1:
+            return list(dict.fromkeys(slots[0].of(self._row)))
+        return list(dict.fromkeys(chain.from_iterable(self.slots()))) if slots else []
+
+
+def _is_light(step: Step) -> bool:
+    return step.body is not None and step.body.remote is None and step.timeout is None and not step.secrets
 
 
 def _job_id(step: Step, values: Mapping[str, str], target: str | None) -> str:

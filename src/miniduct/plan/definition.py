@@ -101,6 +101,7 @@ def _plain(value: object) -> object:
     return str(value)
 
 
+_quoted = json.encoder.encode_basestring_ascii
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_plain).encode
 
 
@@ -112,6 +113,29 @@ def definition_digest(text: str) -> bytes:
 def command_digest(words: Sequence[Any], definition_text: str) -> bytes:
     """32 bytes that identify what a job's command does: its words and what surrounds it, not how they were spelt in the Ductfile."""
     return blake3(f"[{canonical(words)},{_surroundings(definition_text)}]".encode()).digest()
+
+
+def object_digest(
+    word: str,
+    label: str,
+    inputs: Sequence[Iterable[str]],
+    targets: Sequence[str],
+    values: Mapping[str, str],
+    arguments: object,
+    definition_text: str,
+) -> bytes:
+    """As `command_digest`, for words that are a text, a label, the paths of each input, the targets, the wildcards' values, and arguments."""
+    read = "],[".join([",".join(map(_quoted, paths)) for paths in inputs])
+    made = "],[".join(map(_quoted, targets))
+    given = canonical(values) if values else "{}"
+    paths = f"{f'[[{read}]]' if inputs else '[]'},{f'[[{made}]]' if targets else '[]'}"
+    words = f'["{word}",{_quoted(label)},{paths},{given},{_arguments(arguments)}]'
+    return blake3(f"[{words},{_surroundings(definition_text)}]".encode()).digest()
+
+
+@lru_cache(maxsize=256)
+def _arguments(arguments: object) -> str:
+    return canonical(arguments)
 
 
 @lru_cache(maxsize=256)

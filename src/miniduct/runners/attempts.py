@@ -16,15 +16,17 @@ import sys
 import threading
 import time
 import traceback
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import DuctError
+from ..forks import forks
 from ..text import escaped
 from .output import above_standard
 from .worker import class_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from types import TracebackType
 
     from ..model import Product, Work
@@ -61,50 +63,31 @@ class Stopped(BaseException):
 class ThreadAttempt:
     """One attempt of a task on a thread. The loop asks and gives up, the thread begins, settles and leaves; `lock` tells who was first."""
 
-    __slots__ = (
-        "asked",
-        "calling",
-        "deadline",
-        "folders",
-        "give_up_at",
-        "left",
-        "lingering",
-        "lock",
-        "made",
-        "moves",
-        "output",
-        "over",
-        "process",
-        "shared",
-        "started",
-        "task",
-        "thread",
-    )
+    give_up_at: float | None = None
+    asked = False
+    calling = False
+    """Is its thread between `begin` and `settle`, where an exception may be raised in it?"""
+    over = False
+    made: Mapping[str, Product] = MappingProxyType({})
+    moves: Sequence[tuple[str, str]] = ()
+    """Where the targets are written, and where they belong; only where the attempt may be given up in its midst."""
+    folders: Sequence[tuple[str, str]] = ()
+    """The folders that this is in, and those that their content belongs into."""
+    lingering: Collection[str] = ()
+    """What it may yet write to, once it was given up."""
+    shared = False
+    """Was the file of its output given away, so that others may write to it?"""
+    left = False
+    """Has the thread done with it?"""
 
-    def __init__(self, task: Task, output: Output) -> None:
+    def __init__(self, task: Task, output: Output, thread: CallThread) -> None:
         self.task = task
         self.output = output
-        self.process = os.getpid()
+        self.thread = thread
+        self.process = forks()
         self.started = time.monotonic()
         self.deadline = None if task.timeout is None else self.started + task.timeout
-        self.give_up_at: float | None = None
-        self.asked = False
-        self.calling = False
-        """Is its thread between `begin` and `settle`, where an exception may be raised in it?"""
-        self.over = False
         self.lock = threading.Lock()
-        self.thread: CallThread | None = None
-        self.made: Mapping[str, Product] = {}
-        self.moves: list[tuple[str, str]] = []
-        """Where the targets are written, and where they belong; only where the attempt may be given up in its midst."""
-        self.folders: list[tuple[str, str]] = []
-        """The folders that this is in, and those that their content belongs into."""
-        self.lingering: set[str] = set()
-        """What it may yet write to, once it was given up."""
-        self.shared = False
-        """Was the file of its output given away, so that others may write to it?"""
-        self.left = False
-        """Has the thread done with it?"""
 
     def write(self, data: bytes | memoryview) -> None:
         with self._locked():
@@ -115,7 +98,7 @@ class ThreadAttempt:
     def number(self) -> int:
         """That of a file that leads to its output, until it is over."""
         with self._locked():
-            if self.over or self.thread is None:
+            if self.over:
                 raise ValueError("I/O operation on closed file")
             self.shared = True
             return self.thread.number.lead_to(self.output.fd)
@@ -124,12 +107,12 @@ class ThreadAttempt:
         """It is over: its output is cut off."""
         with self.lock:
             self.over = True
-            if self.shared and self.thread is not None:
+            if self.shared:
                 self.thread.number.cut(self.output.fd)
 
     def _locked(self) -> contextlib.AbstractContextManager[Any]:
         """In a forked process the lock may be held by a thread that is not there."""
-        return self.lock if os.getpid() == self.process else contextlib.nullcontext()
+        return self.lock if forks() == self.process else contextlib.nullcontext()
 
     def begin(self) -> bool:
         """Called by its thread before the call; False where it was asked to end before."""
@@ -143,7 +126,7 @@ class ThreadAttempt:
             if self.over or self.asked:
                 return
             self.asked = True
-            if self.calling and self.thread is not None:
+            if self.calling:
                 _raise_in(self.thread, Stopped)
 
     def settle(self) -> None:
@@ -153,7 +136,7 @@ class ThreadAttempt:
         """
         with self.lock:
             self.calling = False
-            if self.asked and self.thread is not None:
+            if self.asked:
                 _let_arrive(self.thread)
             if not self.folders:
                 self._has_left()
@@ -242,22 +225,31 @@ class Number:
 class CallThread(threading.Thread):
     """Works on one attempt after another, until it is given None. Between two of them no exception can come to it from outside."""
 
-    def __init__(self, ended: Callable[[ThreadAttempt, Judged], None]) -> None:
+    def __init__(
+        self,
+        ended: Callable[[ThreadAttempt, Judged], None],
+        go_on: Callable[[ThreadAttempt], ThreadAttempt | None],
+    ) -> None:
         super().__init__(daemon=True, name="miniduct")
         self.queue: queue.SimpleQueue[ThreadAttempt | None] = queue.SimpleQueue()
         self.number = Number()
         self._ended = ended
+        self._go_on = go_on
 
     def run(self) -> None:
         while (attempt := self.queue.get()) is not None:
-            try:
-                self._work(attempt)
-            except BaseException:
-                attempt.leave()
-                raise
+            following: ThreadAttempt | None = attempt
+            while following is not None:
+                attempt = following
+                try:
+                    following = self._work(attempt)
+                except BaseException:
+                    attempt.leave()
+                    raise
         self.number.close()
 
-    def _work(self, attempt: ThreadAttempt) -> None:
+    def _work(self, attempt: ThreadAttempt) -> ThreadAttempt | None:
+        """What is to be worked on next, where that is known."""
         error: BaseException | None = None
         judged = STOPPED
         try:
@@ -275,9 +267,12 @@ class CallThread(threading.Thread):
         if attempt.folders:
             judged = _moved(attempt, judged)
             attempt.leave()
+        elif judged is GOOD and not attempt.asked:
+            return self._go_on(attempt)
         # Last of all: it wakes the loop, which then waits for the interpreter as long as this thread goes on.
         if not attempt.over:
             self._ended(attempt, judged)
+        return None
 
     @staticmethod
     def _call(attempt: ThreadAttempt) -> BaseException | None:
@@ -317,7 +312,7 @@ def _end_child(attempt: ThreadAttempt, error: BaseException | None, judged: Judg
 
     The streams of the process itself are not flushed: what they hold back is a copy of what the other one will write.
     """
-    if os.getpid() == attempt.process:
+    if forks() == attempt.process:
         return
     code = 1
     try:
@@ -333,16 +328,17 @@ def _end_child(attempt: ThreadAttempt, error: BaseException | None, judged: Judg
 def _apart(attempt: ThreadAttempt, work: Work) -> Work:
     """The work with targets in folders of this attempt only, where they lie to each other as before: one may be in the folder of another."""
     tops = _tops({_parent(path) for paths in work.targets for path in paths})
-    for number, top in enumerate(tops):
-        attempt.folders.append((f"{top}/.attempt-{attempt.task.attempt}-{number}", top))
+    folders = [(f"{top}/.attempt-{attempt.task.attempt}-{number}", top) for number, top in enumerate(tops)]
+    moves: list[tuple[str, str]] = []
+    attempt.folders, attempt.moves = folders, moves
     targets = []
     for paths in work.targets:
         places = []
         for path in paths:
-            folder, top = next(each for each in attempt.folders if _is_in(_parent(path), each[1]))
+            folder, top = next(each for each in folders if _is_in(_parent(path), each[1]))
             place = f"{folder}/{path if top == '.' else path[len(top) + 1 :]}"
             os.makedirs(place if os.path.isdir(path) else _parent(place), exist_ok=True)
-            attempt.moves.append((place, path))
+            moves.append((place, path))
             places.append(place)
         targets.append(places)
     return work._replace(targets=targets)

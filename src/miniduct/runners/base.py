@@ -81,8 +81,21 @@ class Lost(NamedTuple):
 RunnerEvent = Done | Lost
 
 
+class Follower(Protocol):
+    """Goes on by itself on the thread of a call that ended well, without the loop."""
+
+    def follow(self, done: Done, submit: Callable[[Task | None], None]) -> bool:
+        """Take the end of the call, and have the thread begin another one by `submit`, or none (None).
+
+        False: the end is not taken, and `submit` was not called; it is told by `Runner.events`, as any other one.
+        """
+
+
 class Runner(Protocol):
     """Starts attempts, at most `slots` at a time (the caller keeps count), and says how they ended."""
+
+    follower: Follower | None
+    """Asked at the end of calls on threads of this process, if there are any."""
 
     @property
     def slots(self) -> int: ...

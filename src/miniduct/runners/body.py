@@ -26,11 +26,11 @@ class BodyTemplate:
     def __init__(self, step: Step) -> None:
         if step.body is None:
             raise ValueError(f"step {step.name} has no object")
-        self._body = step.body
-        slots = step.targets or step.inputs
-        named = [parse(slot.text, is_key=True).placeholders for slot in slots if "{" in slot.text]
-        self._names = [each.name for placeholders in named for each in placeholders]
-        self._names += [name for name, _ in step.foreach]
+        self.body = step.body
+        self._names = [name for name, _ in step.foreach]
+        for slot in step.targets or step.inputs:
+            if "{" in slot.text:
+                self._names += [each.name for each in parse(slot.text, is_key=True).placeholders]
 
     def names(self) -> set[str]:
         """No word of a command line is made of an object's inputs."""
@@ -47,19 +47,22 @@ class BodyTemplate:
     def render(self, values: Mapping[str, Any], *, shown: bool = True) -> Rendered:
         """The call for a job's values: `inputs` and `targets` are lists of (slot's name, paths)."""
         inputs, targets = ([paths for _, paths in values[setting]] for setting in ("inputs", "targets"))
-        return self.call(inputs, targets, values, shown=shown)
-
-    def call(
-        self, inputs: list[list[str]], targets: list[list[str]], values: Mapping[str, Any], *, shown: bool
-    ) -> Rendered:
-        """As `render`, from the paths of each slot."""
-        given = {name: values[name] for name in self._names if name in values}
-        body = self._body
         if shown:
-            return Rendered([], [BODY_WORD, body.label, inputs, targets, given, body.arguments], body.label)
-        work = Work(inputs, targets, given)
+            body = self.body
+            words = [BODY_WORD, body.label, inputs, targets, self.given(values), body.arguments]
+            return Rendered([], words, body.label)
+        return self.call(inputs, targets, values)
+
+    def given(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the values that the step's object is given."""
+        return {name: values[name] for name in self._names if name in values} if self._names else {}
+
+    def call(self, inputs: list[list[str]], targets: list[list[str]], values: Mapping[str, Any]) -> Rendered:
+        """As `render`, from the paths of each slot, and not shown."""
+        body = self.body
+        work = Work(inputs, targets, self.given(values))
         if body.remote is None:
             return Rendered([], [], "", body=body.call, work=work)
         module, function, arguments = body.remote
-        asked = {**arguments, "inputs": work.inputs, "targets": work.targets, "values": given}
+        asked = {**arguments, "inputs": work.inputs, "targets": work.targets, "values": work.values}
         return Rendered([], [], "", call=Invocation(module, function, ".", asked))

@@ -10,7 +10,7 @@ from .base import Done, Lost
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .base import RunnerEvent, Task
+    from .base import Follower, RunnerEvent, Task
 
 
 class FakeRunner:
@@ -27,6 +27,7 @@ class FakeRunner:
         self.started: list[Task] = []
         self.killed: list[tuple[int, bool]] = []
         self.closed = False
+        self.follower: Follower | None = None
 
     @property
     def slots(self) -> int:

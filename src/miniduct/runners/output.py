@@ -100,6 +100,18 @@ class Outputs:
             else:
                 self.drop(output)
 
+    def is_silent(self, output: Output, log: str) -> bool:
+        """Was nothing written? Then there is no log, as after `finish`, and the next job may write to the same file. OSError."""
+        if os.lseek(output.fd, 0, os.SEEK_END):
+            return False
+        if not self._has_none(log):
+            _removed(log)
+        return True
+
+    def give_back(self, output: Output) -> None:
+        """Nobody writes to it any more, and nothing was written."""
+        self._idle.append(output)
+
     def drop(self, output: Output) -> None:
         """Give the file up."""
         os.close(output.fd)

@@ -7,11 +7,11 @@ error instead.
 from __future__ import annotations
 
 import io
-import os
 import sys
 from typing import Any
 
 from ..errors import DuctError
+from ..forks import forks
 from .attempts import ENCODING, ERRORS, attempt_here
 
 _guarded = False
@@ -30,7 +30,7 @@ def _refuse_to_move(event: str, args: tuple[Any, ...]) -> None:  # noqa: ARG001
     if event != "os.chdir":  # fchdir's as well
         return
     attempt = attempt_here()
-    if attempt is None or attempt.process != os.getpid():  # a process that was forked off has a folder of its own
+    if attempt is None or attempt.process != forks():  # a process that was forked off has a folder of its own
         return
     frame = sys._getframe(1)
     while frame.f_globals.get("__name__") == "contextlib" and frame.f_back is not None:

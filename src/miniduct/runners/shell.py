@@ -26,7 +26,7 @@ from .processes import Family, end_leftovers, group_alive
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .base import RunnerEvent, Task
+    from .base import Follower, RunnerEvent, Task
     from .output import Output
 
 __all__ = ["LocalRunner", "end_leftovers"]
@@ -94,6 +94,7 @@ class LocalRunner:
     def __init__(self, logs: str, *, slots: int = 1, grace: float = 5.0) -> None:
         self._slots = slots
         self._grace = grace
+        self.follower: Follower | None = None
         self._outputs = Outputs(logs)
         self._jobs: dict[int, _Job] = {}
         self._by_fd: dict[int, _Job] = {}

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from .attempts import GIVEN_UP, LINGERING, CallThread, ThreadAttempt, places_of
+from .attempts import GIVEN_UP, GOOD, LINGERING, CallThread, ThreadAttempt, places_of
 from .base import Done
 from .python import PythonRunner
 from .shared import Stream, keep_folder
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from .base import RunnerEvent, Task
 
 
+Said = tuple[ThreadAttempt, "Judged"] | BaseException | None
+"""What a thread says: how its attempt ended, or what went wrong in the follower. None: a call of `wake`."""
+
+
 class ThreadRunner(PythonRunner):
     """A local runner that calls objects of this process too; see `base.Runner`."""
 
@@ -26,8 +30,7 @@ class ThreadRunner(PythonRunner):
         super().__init__(logs, slots=slots, grace=grace)
         self._attempts: dict[int, ThreadAttempt] = {}
         self._spare: list[CallThread] = []
-        self._over: queue.SimpleQueue[tuple[ThreadAttempt, Judged] | None] = queue.SimpleQueue()
-        """The attempts that ended, with how; None for a call of `wake`."""
+        self._over: queue.SimpleQueue[Said] = queue.SimpleQueue()
         self._polling = False
         """Are processes waited for, which do not speak through that queue?"""
         self._streams = (Stream(sys.stdout), Stream(sys.stderr))
@@ -46,14 +49,13 @@ class ThreadRunner(PythonRunner):
         except OSError as error:
             self._not_started(task, NOT_STARTED, f"its output cannot be written: {error.strerror}")
             return
-        attempt = self._attempts[task.attempt] = ThreadAttempt(task, output)
         if self._spare:
             thread = self._spare.pop()
         else:
             keep_folder()
-            thread = CallThread(self.ended)
+            thread = CallThread(self.ended, self.go_on)
             thread.start()
-        attempt.thread = thread
+        attempt = self._attempts[task.attempt] = ThreadAttempt(task, output, thread)
         if attempt.deadline is not None:
             self._alarms += 1
         thread.queue.put(attempt)
@@ -62,11 +64,40 @@ class ThreadRunner(PythonRunner):
         """Called by the thread."""
         self._say((attempt, judged))
 
+    def go_on(self, attempt: ThreadAttempt) -> ThreadAttempt | None:
+        """Called by the thread of an attempt that ended well, and has no time limit: the attempt to work on next, if the follower has one."""
+        follower, ended, thread, output = self.follower, attempt.task, attempt.thread, attempt.output
+        following: ThreadAttempt | None = None
+
+        def submit(task: Task | None) -> None:
+            nonlocal following
+            attempt.over = True
+            del self._attempts[ended.attempt]
+            if task is not None:
+                following = self._attempts[task.attempt] = ThreadAttempt(task, output, thread)
+            else:
+                self._outputs.give_back(output)
+                self._spare.append(thread)
+
+        try:
+            taken = False
+            alone = not (attempt.shared or ended.append or LINGERING)
+            if follower and alone and self._outputs.is_silent(output, ended.log):
+                done = Done(ended.attempt, 0, time.monotonic() - attempt.started, 0, made=attempt.made)
+                taken = follower.follow(done, submit)
+        except BaseException as error:
+            self._say(error)
+            thread.queue.put(None)
+            return None
+        if not taken:
+            self.ended(attempt, GOOD)
+        return following
+
     def wake(self) -> None:
         """Make a waiting `events` return early; from any thread, and from a signal handler."""
         self._say(None)
 
-    def _say(self, said: tuple[ThreadAttempt, Judged] | None) -> None:
+    def _say(self, said: Said) -> None:
         self._over.put(said)
         if self._polling:
             super().wake()
@@ -124,11 +155,13 @@ class ThreadRunner(PythonRunner):
             return False
         return True
 
-    def _heed(self, said: tuple[ThreadAttempt, Judged] | None) -> None:
+    def _heed(self, said: Said) -> None:
         if said is None:
             return
+        if isinstance(said, BaseException):
+            raise said
         attempt, judged = said
-        if not attempt.over and attempt.thread is not None:
+        if not attempt.over:
             self._spare.append(attempt.thread)
             self._close(attempt, *judged)
 
@@ -136,8 +169,7 @@ class ThreadRunner(PythonRunner):
         attempt.ask()
         attempt.linger()
         self._close(attempt, GIVEN_UP, None, (), timed_out=timed_out)
-        if attempt.thread is not None:
-            attempt.thread.queue.put(None)  # it ends after this attempt, whenever that is
+        attempt.thread.queue.put(None)  # it ends after this attempt, whenever that is
 
     def _close(
         self, attempt: ThreadAttempt, code: int, words: str | None, raised: tuple[str, ...], *, timed_out: bool = False

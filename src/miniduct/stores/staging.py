@@ -237,6 +237,15 @@ class Staging:
         except OSError as error:
             raise _stopped("make room for the targets", error) from None
 
+    def make_room(self, place: str) -> None:
+        """Make the folder for what is to be written there, of which nothing can have been left: a value's. StoreError."""
+        folder = place[: place.rfind("/") + 1]
+        if folder not in self._made:
+            try:
+                self._make(folder)
+            except OSError as error:
+                raise _stopped("make room for the targets", error) from None
+
     def _prepare_staged(self, key: str, keep: bool, owner: str) -> None:
         at = self.path(key, owner)
         folder = at[: at.rfind("/", 0, -1) + 1]

@@ -22,6 +22,7 @@ from zlib import crc32
 from blake3 import blake3
 
 from ..errors import StoreError
+from ..keys import on_disk
 from ..model import FINGERPRINT_SIZE, Stamp
 from ..text import shown
 from ..tuples import NamedTuple
@@ -32,6 +33,8 @@ PACK = ".pack"
 """The pack's name in the folder of a pipeline's values: no step is called so."""
 MOST_WASTE = 1 << 20
 """Bytes of entries that count no more, from which on the pack is written anew where they are half of it."""
+MOST_RECENT = 1 << 20
+"""Bytes of values that are kept in memory, for those that read them next."""
 PACKED = -(1 << 62)
 """Stands in stamps for the ctime of what lies in the pack. No file has it."""
 _FORMAT = b"duct values 1\n"
@@ -79,6 +82,9 @@ class ValueStore:
         self._start = b""
         """How the pack begins that `_entries` are of; empty: there was none, or it was not looked for."""
         self._entries: dict[str, _Entry] = {}
+        self._recent: dict[str, bytes] = {}
+        """What was put last: most of it is read at once, and need not come from the disk."""
+        self._recent_size = 0
         self._end = 0
         self._live = 0
         self._damaged = False
@@ -88,6 +94,10 @@ class ValueStore:
 
     def stat(self, key: str) -> Stamp | None:
         """The key's stamp; see `base.Store`. What lies in the pack has one that tells of its content only."""
+        if self._write and self._fd >= 0:  # it is as it was found, and written to by this only
+            entry = self._entries.get(key[len(self.folder) :])
+            if entry is not None and entry.stamp is not None:
+                return entry.stamp
         entry = self._seen(key)
         return self._files.stat(key) if entry is None else entry.stamp
 
@@ -98,6 +108,9 @@ class ValueStore:
 
     def read(self, key: str) -> bytes | None:
         """The content, where it lies in the pack, just as it was put there. StoreError."""
+        recent = self._recent.get(key[len(self.folder) :])
+        if recent is not None:
+            return recent
         with self._lock:
             if self._fd < 0:
                 self._open()
@@ -196,7 +209,7 @@ class ValueStore:
             self._fd = -1
 
     def _forget(self) -> None:
-        self._start, self._entries = b"", {}
+        self._start, self._entries, self._recent = b"", {}, {}
         self._end = self._live = 0
 
     def _scan(self, file: IO[bytes], size: int) -> None:
@@ -226,12 +239,19 @@ class ValueStore:
 
     # -- writing ------------------------------------------------------------------------------------------------------------------------
 
-    def put(self, key: str, content: bytes, fingerprint: bytes) -> None:
-        """Put the content into the pack: from now on the key is there. StoreError: it is as it was."""
+    def put(self, key: str, content: bytes, fingerprint: bytes) -> Stamp:
+        """Put the content into the pack: from now on the key is there, with this stamp. StoreError: it is as it was."""
+        stamp = stamp_of(len(content), fingerprint)
         with self._lock:
             if self._fd < 0:
                 self._open()
-            self._append(key[len(self.folder) :], content, fingerprint)
+            name = key[len(self.folder) :]
+            self._append(name, content, fingerprint, stamp)
+            self._recent_size += len(content)
+            if self._recent_size > MOST_RECENT:
+                self._recent, self._recent_size = {}, len(content)
+            self._recent[name] = content
+        return stamp
 
     def hide(self, key: str) -> bool:
         """Say in the pack that it has nothing of this key; had it anything? StoreError: it is as it was."""
@@ -241,11 +261,12 @@ class ValueStore:
                 self._open()
             if name not in self._entries:
                 return False
-            self._append(name, b"", _NONE)
+            self._append(name, b"", _NONE, None)
+            self._recent.pop(name, None)
             return True
 
-    def _append(self, name: str, content: bytes, fingerprint: bytes) -> None:
-        data = _entry(name, content, fingerprint)
+    def _append(self, name: str, content: bytes, fingerprint: bytes, stamp: Stamp | None) -> None:
+        data, size = _entry(name, content, fingerprint), len(content)
         try:
             if not self._write:
                 raise OSError(errno.EACCES, os.strerror(errno.EACCES))
@@ -266,8 +287,7 @@ class ValueStore:
                 with suppress(OSError):
                     os.ftruncate(self._fd, self._end)
             raise self._refused("write", error) from None
-        size = len(content)
-        self._take(name, self._end + len(data) - size, size, fingerprint, stamp_of(size, fingerprint))
+        self._take(name, self._end + len(data) - size, size, fingerprint, stamp)
 
     def saved(self, before: Saved | None) -> Saved:
         """What tells later whether anything in the pack may have changed; a pack that was not looked at is as it was `before`.
@@ -296,6 +316,7 @@ class ValueStore:
         """Hold nothing and write no more. Values can be read as before, as they are then."""
         with self._lock:
             self._held = self._write = self._none = False
+            self._recent = {}
             self._shut()
 
     def _write_anew(self) -> None:
@@ -331,6 +352,6 @@ def _start() -> bytes:
 
 
 def _entry(name: str, content: bytes, fingerprint: bytes) -> bytes:
-    called = os.fsencode(name)
+    called = on_disk(name)
     head = _HEAD.pack(0, len(called), len(content), fingerprint)[_SUM:]
-    return b"".join([crc32(called, crc32(head)).to_bytes(_SUM, "little"), head, called, content])
+    return crc32(called, crc32(head)).to_bytes(_SUM, "little") + head + called + content

@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from miniduct.model import Body, Call, Run, Step
-from miniduct.plan.definition import command_digest, definition, definition_digest, definitions, differences
+from miniduct.plan.definition import (
+    command_digest,
+    definition,
+    definition_digest,
+    definitions,
+    differences,
+    object_digest,
+)
 from support_plan import step
 
 BASE = step("a")._replace(run=Run("python a.py {input} --to {day}"), env=("HOME",), params={"n": 1})
@@ -112,6 +119,18 @@ def test_command_digest_is_of_the_words_and_what_surrounds_them() -> None:
     assert command_digest(words, text()) != command_digest([*words, "y"], text())
     assert command_digest(words, text()) != command_digest(words, text(BASE._replace(cwd="sub")))
     assert len(command_digest(["\udcff"], text())) == 32
+
+
+@pytest.mark.parametrize("inputs", [[], [["a"]], [["a", "b"], [], ["\udcff"]]])
+@pytest.mark.parametrize("targets", [[], ["out"], ["out/ä", 'a"b']])
+@pytest.mark.parametrize("values", [{}, {"day": "1", "b": "2"}])
+def test_the_digest_of_an_object_is_that_of_its_words(
+    inputs: list[list[str]], targets: list[str], values: dict[str, str]
+) -> None:
+    arguments = ((None, "x"), (None,), (("", "value", (0,)),))
+    words = ["<object>", "f()", inputs, [[target] for target in targets], values, arguments]
+    found = object_digest("<object>", "f()", inputs, targets, values, arguments, text())
+    assert found == command_digest(words, text())
 
 
 BODY = step("a")._replace(
