@@ -18,7 +18,18 @@ from blake3 import blake3
 
 from ..errors import PlanError, StoreError
 from .columns import SHARED, Keys, Plan, Table, Texts, under
-from .faults import Link, Search, circle, inside_folders, lacking, nothing_found, same_globs, two_makers, under_files
+from .faults import (
+    Link,
+    Search,
+    circle,
+    in_own_globs,
+    inside_folders,
+    lacking,
+    nothing_found,
+    same_globs,
+    two_makers,
+    under_files,
+)
 from .folders import folders_of, relist, ways
 from .listing import Listing, between, parent
 from .patterns import bound_texts, escape, glob
@@ -310,7 +321,12 @@ class _Expansion:
         self._expect(grown)
         plan = self._packed(grown, inputs)
         doubles = _find_makers(plan)
-        mistakes += [*two_makers(plan, doubles), *same_globs(plan, self.shapes), *under_files(plan)]
+        mistakes += [
+            *two_makers(plan, doubles),
+            *same_globs(plan, self.shapes),
+            *in_own_globs(plan, self.shapes),
+            *under_files(plan),
+        ]
         plan.holds, clashes = hold(plan)
         mistakes += inside_folders(plan, clashes)
         may_make, missing = self._look_for(plan, inputs)

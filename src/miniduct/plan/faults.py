@@ -6,7 +6,7 @@ Most here is wording and search for what to suggest: it is reached only when som
 from __future__ import annotations
 
 from collections import Counter
-from itertools import compress
+from itertools import compress, product
 from typing import TYPE_CHECKING
 
 from ..errors import Mistake
@@ -15,20 +15,21 @@ from ..text import count, nearest, shown
 from ..tuples import NamedTuple
 from .folders import ways
 from .listing import join, parent, remote_folder
-from .patterns import bound_texts, key_pattern
+from .patterns import Pattern, Wildcard, bound_texts, glob, key_pattern, plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from ..model import Location, Step
-    from .columns import Plan
+    from .columns import Plan, Table
     from .listing import Listing
-    from .patterns import Pattern
+    from .patterns import Token
     from .rows import Rows
     from .shapes import Shape
 
 MOST_SHOWN = 5
 SEPARATOR = 'folders are separated by "/", and not by "\\"'
+ONE_MAKER = "a key has one maker: change one of the targets"
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -103,7 +104,7 @@ def _two_makers(plan: Plan, first: int, second: int, found: Sequence[tuple[int, 
     if first != second:
         named = f'step "{one.name}" ({one.location})'
         text = f'step "{other.name}" makes {what}, which {named} makes too'
-        return mistake(location, text, facts=facts, hint="a key has one maker: change one of the targets")
+        return mistake(location, text, facts=facts, hint=ONE_MAKER)
     _, a, b = found[0]
     if a == b:
         return mistake(location, f'step "{one.name}" names {what} twice among the targets of one job', facts=facts)
@@ -124,9 +125,7 @@ def same_globs(plan: Plan, shapes: Sequence[Shape]) -> list[Mistake]:
         for slot, (pattern, keys) in enumerate(zip(each.targets, table.targets)):
             if keys is not None:
                 continue
-            rows = [table.values(row) for row in range(table.rows)]
-            columns = {name: [row[name] for row in rows] for name in table.names}
-            texts = bound_texts(pattern, columns, table.rows)
+            texts = bound_texts(pattern, _columns(table), table.rows)
             twice = [text for text, times in Counter([*texts, *(found.keys() & texts)]).items() if times > 1]
             if twice:
                 other = plan.steps[found.get(twice[0], step)]
@@ -134,6 +133,42 @@ def same_globs(plan: Plan, shapes: Sequence[Shape]) -> list[Mistake]:
                 mistakes.append(mistake(each.step.targets[slot].location, what))
             found.update(dict.fromkeys(texts, step))
     return mistakes
+
+
+def in_own_globs(plan: Plan, shapes: Sequence[Shape]) -> list[Mistake]:
+    """Targets that another target of the same job matches: one mistake for each two of them."""
+    mistakes = []
+    for each, table in zip(shapes, plan.tables):
+        slots = list(zip(each.step.targets, each.targets, table.targets))
+        named = [(slot, keys) for slot, _, keys in slots if keys is not None]
+        globs = [(slot, pattern) for slot, pattern, keys in slots if keys is None]
+        for (slot, keys), (other, pattern) in product(named, globs):
+            key = _first_matched(pattern, table, [plan.names[key] for key in keys.packed])
+            if key is not None:
+                what = f'step "{each.step.name}" makes {shown(key)}, which its target {shown(other.text)} matches too'
+                mistakes.append(mistake(slot.location, what, hint=ONE_MAKER))
+    return mistakes
+
+
+def _first_matched(pattern: Pattern, table: Table, keys: Sequence[str]) -> str | None:
+    """The first of these keys, one a row, that the pattern matches with the values of its row."""
+    columns = _columns(table)
+    if not all(map(plain, columns.values())):
+        texts = bound_texts(pattern, columns, table.rows)
+        return next((key for text, key in zip(texts, keys) if glob(text).matches(key)), None)
+    # With the values before the key, one expression does for all rows; to compile one for each of 100,000 rows takes some ten seconds.
+    tokens: list[Token] = []
+    for name in columns:
+        tokens += [Wildcard(name, False), "/"]
+    fits = Pattern([*tokens, *pattern.tokens]).regex.fullmatch
+    rows = map("/".join, zip(*columns.values(), keys))
+    return next((key for row, key in zip(rows, keys) if fits(row)), None)
+
+
+def _columns(table: Table) -> dict[str, list[str]]:
+    """The values of each wildcard, row by row."""
+    rows = [table.values(row) for row in range(table.rows)]
+    return {name: [row[name] for row in rows] for name in table.names}
 
 
 def inside_folders(plan: Plan, clashes: Sequence[tuple[int, int]]) -> list[Mistake]:

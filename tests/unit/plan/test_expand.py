@@ -296,6 +296,47 @@ def test_same_glob_target_of_two_steps_is_refused() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("targets", "key", "glob"),
+    [
+        (["o/*.txt", "o/sum.txt"], "o/sum.txt", "o/*.txt"),
+        (["o/log", "o/deep/sum", "o/**/s*"], "o/deep/sum", "o/**/s*"),
+        (["o/{n}-sum", "o/{n}-*"], "o/1-sum", "o/{n}-*"),
+        (["o/{n}*", "o/{n}"], "o/1", "o/{n}*"),
+        (["{n}/*/{n}", "{n}/x/{n}"], "1/x/1", "{n}/*/{n}"),
+        (["o/*/", "o/x/"], "o/x/", "o/*/"),
+    ],
+)
+def test_target_that_another_one_of_the_job_matches_is_refused(targets: list[str], key: str, glob: str) -> None:
+    foreach = {"n": ["1", "2"]} if "{n}" in key + glob else {}
+    text = refused(step("s", [], targets, line=3, foreach=foreach))
+    assert text == (
+        f'Ductfile:3: step "s" makes {key}, which its target {glob} matches too\n'
+        "  a key has one maker: change one of the targets"
+    )
+
+
+@pytest.mark.parametrize(
+    ("targets", "values"),
+    [
+        (["o/{n}-[ab]*", "o/{n}-c"], ["1", "x"]),
+        (["o/{n}-*", "o/{n}"], ["1", "1-2"]),
+        (["{n}*", "o/{n}"], ["o", "*"]),
+        (["o/*{n}", "o/.{n}"], ["1", "2"]),
+        (["o/*-{n}", "o/{n}"], ["a/b", "a/c-a/b"]),
+        (["*.{n}", ".{n}"], [".1", "2"]),
+    ],
+)
+def test_target_that_only_another_jobs_glob_matches_is_none_of_it(targets: list[str], values: list[str]) -> None:
+    assert plan(step("s", [], targets, foreach={"n": values})).jobs == 2
+
+
+@pytest.mark.parametrize("values", [["a/b", "1"], [".1", "1"], ["*", "1"]])
+def test_target_that_a_glob_with_an_odd_value_matches_is_refused(values: list[str]) -> None:
+    text = refused(step("s", [], ["o/{n}*", "o/{n}"], foreach={"n": values}))
+    assert f'"s" makes o/{values[0]}, which its target o/{{n}}* matches too' in text
+
+
 # -- names of steps ---------------------------------------------------------------------------------------------------------------------
 
 
