@@ -31,8 +31,9 @@ from .plan.definition import definition_digest, definitions
 from .plan.expand import expand, plan_digest, relist
 from .plan.listing import Listing
 from .plan.matching import other_jobs, same_jobs
-from .plan.patterns import glob
+from .plan.patterns import bound_texts, glob, key_pattern
 from .plan.select import needed, select
+from .rebuilder import ACCEPTED
 from .remotes import stores_of
 from .stores.local import LocalStore
 from .stores.objects import Objects
@@ -756,7 +757,7 @@ def open_workspace(
             staging = Staging(where.state)
             traces.recover(staging.recover)
             _tell_notes(traces, tell)
-            _remove_former_members(traces, staging)
+            _remove_former_members(project, traces, staging)
             lock.mended()
             for key, copy in staging.kept:
                 tell(ev.Kept(key, copy))
@@ -796,20 +797,43 @@ def _no_members(job_id: str) -> Sequence[str]:  # noqa: ARG001
     return ()
 
 
-def _remove_former_members(traces: Traces, staging: Staging) -> None:
-    """The kill may have come between a dynamic job's record and the removal of the members that it no longer makes."""
-    former = {}
-    for job, key, fingerprint in traces.former:
-        pattern = glob(job[2:])
-        if pattern.globs and pattern.matches(key):
-            former[key] = fingerprint
+def _remove_former_members(project: Project, traces: Traces, staging: Staging) -> None:
+    """The kill may have come between a dynamic job's record and the removal of what it no longer makes: that is made up for, by the same rule."""
+    former: dict[str, tuple[bytes | None, bool]] = {}
+    for before, now in traces.former:
+        if _is_dynamic(project, now):
+            accepted = any(kind == ACCEPTED for kind, *_ in before.reasons)
+            for key in sorted(set(before.targets) - set(now.targets)):
+                former[key] = (before.target_fingerprint(key), accepted)
     for trace in traces.makers(former) if former else ():
         for key in trace.targets if trace.id else ():
             former.pop(key, None)
     store = LocalStore()
-    for key, fingerprint in former.items():
-        if store.stat(key) is not None and store.fingerprint(key) == fingerprint:
-            staging.remove(key)
+    for key, (fingerprint, accepted) in former.items():
+        if is_remote(key) or store.stat(key) is None or store.fingerprint(key) != fingerprint:
+            continue
+        if accepted:
+            staging.kept.append((key, staging.keep_aside(key)))
+        staging.remove(key)
+
+
+def _is_dynamic(project: Project, trace: Trace) -> bool:
+    """Is the trace that of a job with a dynamic target? False where no step of the project says any more what the job was to make."""
+    for step in project.steps:
+        if not any("*" in slot.text for slot in step.targets):
+            continue
+        patterns = [key_pattern(slot.text, target=True) for slot in step.targets]
+        if not trace.values.keys() >= {name for pattern in patterns for name in pattern.names}:
+            continue
+        texts = [
+            bound_texts(pattern, {name: [value] for name, value in trace.values.items()}, 1)[0] for pattern in patterns
+        ]
+        if trace.id == f"t:{texts[0]}":
+            named = {text for text, pattern in zip(texts, patterns) if not pattern.globs}
+            globs = [glob(text) for text, pattern in zip(texts, patterns) if pattern.globs]
+            made = set(trace.targets) - named
+            return bool(globs) and all(any(each.matches(key) for each in globs) for key in made)
+    return False
 
 
 def _read(where: Where) -> Project:

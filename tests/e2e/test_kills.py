@@ -469,3 +469,108 @@ def test_what_waits_for_an_interrupted_job_is_not_called_up_to_date(box: Sandbox
     assert result.code == 130
     assert "1 job skipped" in result.err or "1 skipped" in result.err
     assert "up to date" not in result.err
+
+
+KILLED_AT_REMOVAL = """
+import os, signal, sys
+
+def hook(event, args):
+    if event == "os.remove" and os.path.exists("kill") and str(args[0]).startswith("p/"):
+        os.unlink("kill")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(hook)
+"""
+
+
+@pytest.fixture
+def removing(box: Sandbox) -> Sandbox:
+    """A build in this sandbox is killed when it is about to remove a file below `p/`, where there is a file `kill`."""
+    box.write("hook/sitecustomize.py", KILLED_AT_REMOVAL)
+    box.env["PYTHONPATH"] = box.path("hook")
+    return box
+
+
+SPLIT = """
+[step.split]
+inputs = "list"
+targets = {{ {targets} }}
+run = '''
+printf 'split\\0' >> "$RUNS"
+echo 1 > index; mkdir -p q; echo y > q/y
+for i in $(cat {{input}}); do echo $i > {{targets.parts}}/$i.x; done
+'''
+
+[step.all]
+inputs = "p/*.x"
+targets = "all"
+run = "cat {{inputs}} > {{target}}"
+"""
+ORDERS = [
+    'parts = "p/*.x"',
+    'index = "index", parts = "p/*.x"',
+    'index = "index", more = "q/*", parts = "p/*.x"',
+    'more = "q/*", parts = "p/*.x", index = "index"',
+]
+
+
+@pytest.mark.parametrize("targets", ORDERS)
+def test_former_members_of_any_target_are_removed_after_a_kill(removing: Sandbox, targets: str) -> None:
+    box = removing
+    box.files(
+        {"list": "a b c d\n", "p/mine": "mine\n", "p/users.x": "mine\n", "Ductfile": SPLIT.format(targets=targets)}
+    )
+    box.build()
+    box.files({"list": "a\n", "p/c.x": "edited\n", "kill": ""})
+    assert box.duct("build").code == -signal.SIGKILL
+    assert {"p/b.x", "p/c.x", "p/d.x"} <= box.tree("p").keys()
+    box.build()
+    assert sorted(box.tree("p")) == ["p/a.x", "p/c.x", "p/mine", "p/users.x"]
+    assert box.read("all") == "a\nedited\nmine\n"
+    assert box.counted()["split"] == 2
+    assert box.expect(0, "clean", "--orphans", "-n").out == ""
+    box.nothing_to_do()
+
+
+def test_former_member_that_another_job_makes_is_there_after_a_kill(removing: Sandbox) -> None:
+    box = removing
+    box.write("list", "a b c\n")
+    box.ductfile(SPLIT.format(targets=ORDERS[1]))
+    box.build()
+    box.files({"list": "a\n", "kill": ""})
+    b = """[step.b]\ntargets = "p/b.x"\nrun = '''printf 'b\\0' >> "$RUNS"; echo b > {target}'''\n"""
+    box.ductfile(b + SPLIT.format(targets=ORDERS[1]))
+    assert box.duct("build", "-j1").code == -signal.SIGKILL
+    assert box.started("b")
+    box.build()
+    assert sorted(box.tree("p")) == ["p/a.x", "p/b.x"]
+    assert box.read("all") == "a\nb\n"
+    assert box.ran() == ["b", "split", "split"]
+    box.nothing_to_do()
+
+
+def test_former_member_that_was_accepted_is_kept_as_a_copy_after_a_kill(removing: Sandbox) -> None:
+    box = removing
+    box.files({"list": "a b\n", "index": "1\n", "p/a.x": "a\n", "p/b.x": "mine\n", "all": "a\nmine\n"})
+    box.ductfile(SPLIT.format(targets=ORDERS[1]))
+    box.expect(0, "accept", "--all")
+    box.files({"list": "a\n", "kill": ""})
+    assert box.duct("build").code == -signal.SIGKILL
+    box.remove(".duct/kept")
+    assert "p/b.x was not what duct made; your copy is kept in" in box.build().err
+    assert not box.exists("p/b.x")
+    assert os.listdir(box.path(".duct/kept/p"))
+
+
+def test_former_target_of_a_step_without_a_pattern_is_an_orphan_after_a_kill(removing: Sandbox) -> None:
+    box = removing
+    text = '[step.a]\ntargets = ["x", "p/{}"]\nrun = "echo 1 > {{targets[0]}}; echo 1 > {{targets[1]}}"\n'
+    slow = """[step.slow]\nafter = ["a"]\ntargets = "s"\nrun = '[ ! -e "$GATE" ] || kill -9 $PPID; cp /dev/null {target}'\n"""
+    box.ductfile(text.format("b") + slow)
+    box.build()
+    box.ductfile(text.format("c") + slow.replace("cp /dev/null", "touch"))
+    box.open_gate()
+    assert box.duct("build").code == -signal.SIGKILL
+    box.close_gate()
+    box.build()
+    assert sorted(box.tree("p")) == ["p/b", "p/c"]

@@ -86,8 +86,8 @@ class Traces:
 
     def __init__(self, path: str, *, write: bool, version: str = "") -> None:
         self.notes: list[str] = []
-        self.former: list[tuple[str, str, bytes]] = []
-        """What `recover` found that jobs made before the killed build, and no longer in it: job, key, fingerprint."""
+        self.former: list[tuple[Trace, Trace]] = []
+        """What `recover` found of jobs that made something in a run before that they made no longer in their last one: the two runs."""
         self._path = path
         self._write = write
         self._version = version
@@ -364,11 +364,12 @@ class Traces:
         """
         records, notes = self._journal.read()
         self.notes += notes
-        believed = {trace.id for trace in believe([record for record in records if isinstance(record, Trace)])}
-        last = {record.id: record for record in records if isinstance(record, Trace)}
-        for job, before in self.load(sorted(believed)).items():
-            gone = set(before.targets) - set(last[job].targets)
-            self.former += [(job, key, before.target_fingerprint(key) or b"") for key in sorted(gone)]
+        told = [record for record in records if isinstance(record, Trace)]
+        believed = {trace.id for trace in believe(told)}
+        last = {trace.id: trace for trace in told}
+        for before in (*self.load(sorted(believed)).values(), *told):  # a job may have run more than once
+            if before.id in believed and not set(before.targets).issubset(last[before.id].targets):
+                self.former.append((before, last[before.id]))
         self._adopt(
             record
             for record in records
