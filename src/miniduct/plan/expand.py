@@ -320,6 +320,7 @@ class _Expansion:
         inputs = [input_texts(each, step.rows) for each, step in zip(self.shapes, grown)]
         self._expect(grown)
         plan = self._packed(grown, inputs)
+        mistakes += self._fill_steps_inputs(plan)
         doubles = _find_makers(plan)
         mistakes += [
             *two_makers(plan, doubles),
@@ -380,12 +381,11 @@ class _Expansion:
             names = () if each.group else tuple(jobs.columns)
             values = [Texts(jobs.columns[name]) for name in names] if names else []
             tables.append(Table(rows, names, values, columns, [] if each.group else targets, members))
-        plan = Plan(self.project.steps, tables, Texts(list(index)), array("i", [-1]) * len(index))
-        self._fill_steps_inputs(plan)
-        return plan
+        return Plan(self.project.steps, tables, Texts(list(index)), array("i", [-1]) * len(index))
 
-    def _fill_steps_inputs(self, plan: Plan) -> None:
-        """`step:NAME` stands for all keys that the step makes, or that the group names."""
+    def _fill_steps_inputs(self, plan: Plan) -> list[Mistake]:
+        """`step:NAME` stands for all keys that the step makes, or that the group names. Returns the circles of groups, which are left open."""
+        circles: list[Mistake] = []
         known: dict[int, list[int]] = {}
         names = plan.names
         open_: list[int] = []
@@ -394,6 +394,10 @@ class _Expansion:
             if step not in known:
                 table = plan.tables[step]
                 if self.shapes[step].group:
+                    if step in open_:
+                        way = [*open_[open_.index(step) :], step]
+                        circles.append(circle(plan.steps, [Link(a, None, b) for a, b in zip(way[1:], way)]))
+                        return []
                     fill(step)
                     known[step] = plan.group_keys(step)
                 else:
@@ -402,9 +406,6 @@ class _Expansion:
             return known[step]
 
         def fill(step: int) -> None:
-            if step in open_:
-                way = [*open_[open_.index(step) :], step]
-                raise PlanError([circle(plan.steps, [Link(a, None, b) for a, b in zip(way[1:], way)])])
             open_.append(step)
             table = plan.tables[step]
             for at, slot in enumerate(plan.steps[step].inputs):
@@ -415,6 +416,7 @@ class _Expansion:
         for step, each in enumerate(self.shapes):
             if None in each.inputs:
                 fill(step)
+        return circles
 
     def _look_for(
         self, plan: Plan, inputs: Sequence[Sequence[SlotTexts | None]]

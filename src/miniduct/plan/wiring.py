@@ -66,25 +66,28 @@ def order_only(plan: Plan, shapes: Sequence[Shape], numbers: Mapping[str, int]) 
             keys = plan.group_keys(step)
             inside = plan.makers_inside()
             jobs = {plan.maker[key] for key in keys}.union(*(inside[key] for key in keys if key in inside)) - {-1}
-            known[step] = {plan.step_of(job) for job in jobs} | own(step)
+            known[step] = {plan.step_of(job) for job in jobs} | own(step, set())
         return known[step]
 
-    def own(step: int) -> set[int]:
+    def own(step: int, seen: set[int]) -> set[int]:
+        """What it comes after by itself, and by the groups that its inputs name; `seen` are those that were gone into."""
         each = plan.steps[step]
+        seen.add(step)
         found: set[int] = set()
         for name in each.after:
             found |= named(numbers[name])
         for slot in each.inputs:
             if slot.step:
-                other = plan.steps[numbers[slot.step]]
-                if other.group:
-                    found |= own(numbers[slot.step])
-                elif not other.targets:
-                    found.add(numbers[slot.step])
+                number = numbers[slot.step]
+                if not plan.steps[number].group:
+                    if not plan.steps[number].targets:
+                        found.add(number)
+                elif number not in seen:
+                    found |= own(number, seen)
         return found
 
     return [
-        sorted(own(step)) if each.after or None in seen.inputs else []
+        sorted(own(step, set())) if each.after or None in seen.inputs else []
         for step, (each, seen) in enumerate(zip(plan.steps, shapes))
     ]
 

@@ -378,6 +378,31 @@ def test_groups_that_name_each_other_are_refused() -> None:
     assert text.startswith("Ductfile:1: two steps wait for each other")
 
 
+def test_step_that_reads_its_target_by_a_group_is_told_once() -> None:
+    text = refused(step("a", "step:g", "o"), step("g", "step:a", group=True))
+    assert text == 'Ductfile:1: step "a" waits for itself\n  a  makes o  read by a'
+
+
+def test_groups_that_name_each_other_are_told_with_all_other_mistakes() -> None:
+    text = refused(
+        step("r", "step:g", "sum"),
+        step("g", "step:h", group=True, after=("k",), line=2),
+        step("h", ["step:g", "step:k", "x/*"], group=True, line=3),
+        step("k", ["step:h", "step:g"], group=True, after=("g",), line=4),
+        step("a", "nowhere", "o", line=5),
+        step("b", "p", "o", line=6),
+        step("c", "o", "p", line=7),
+        disk=["x/1"],
+    )
+    assert [line.partition(" makes o")[0] for line in text.splitlines() if line.startswith("Ductfile:")] == [
+        "Ductfile:2: two steps wait for each other",
+        "Ductfile:2: three steps wait for each other",
+        "Ductfile:3: two steps wait for each other",
+        'Ductfile:5: step "a" reads nowhere, which does not exist and which no step makes',
+        'Ductfile:6: step "b"',
+    ]
+
+
 # -- what is refused --------------------------------------------------------------------------------------------------------------------
 
 
