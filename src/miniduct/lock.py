@@ -25,12 +25,13 @@ PAUSE = 0.1
 
 
 class Lock:
-    """The lock at `path`; its folder exists. As a context, it is given back at the end of the block if it was
-    acquired.
+    """The lock at `path`; `make` makes its folder, should somebody have removed it. As a context, it is given back at the
+    end of the block if it was acquired.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, make: Callable[[], None] = lambda: None) -> None:
         self._path = path
+        self._make = make
         self._fd = -1
         self._to_mend = False
 
@@ -82,10 +83,15 @@ class Lock:
         self._to_mend = False
 
     def _open(self) -> int:
-        try:
-            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            raise self._refused(error) from None
+        for _ in range(TRIES):
+            try:
+                return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            except FileNotFoundError as error:
+                gone = error
+            except OSError as error:
+                raise self._refused(error) from None
+            self._make()
+        raise self._refused(gone) from None
 
     def _refused(self, error: OSError) -> StoreError:
         text = error.strerror or str(error)

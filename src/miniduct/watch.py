@@ -187,7 +187,7 @@ class Watch:
         make_state(self._where.state)
         read, write = os.pipe()
         os.set_blocking(write, False)
-        lock = Lock(f"{self._where.state}/watch.lock")
+        lock = Lock(f"{self._where.state}/watch.lock", lambda: make_state(self._where.state))
         with lock, Interrupts(lambda: _wake(write)) as ends:
             self._ends = ends
             try:

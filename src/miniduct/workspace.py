@@ -11,7 +11,7 @@ import datetime
 import os
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from blake3 import blake3
@@ -20,7 +20,7 @@ from . import __version__, ductfile
 from . import events as ev
 from .commands import Commands
 from .contents import NEVER_SEEN, Columns, Contents
-from .errors import BuildRunning, PlanError, StoreError, UsageError
+from .errors import BuildRunning, DuctError, PlanError, StoreError, UsageError
 from .judging import Judge
 from .keys import VALUES, is_remote
 from .lock import Lock
@@ -42,7 +42,7 @@ from .stores.staging import Staging
 from .stores.values import ValueStore
 from .text import count, duration, shown
 from .trace.check import SAME, check, kept
-from .trace.database import Traces
+from .trace.database import HELPERS, Traces
 from .trace.fingerprints import TICK_NS, racy
 from .trace.record import Trace
 from .trace.snapshot import FORMAT, write_snapshot
@@ -735,8 +735,12 @@ def open_workspace(
         )
     began = time.time_ns()
     project = _read(where)
-    make_state(where.state)
-    with Lock(f"{where.state}/lock") as lock:
+
+    def make() -> None:
+        make_state(where.state)
+
+    make()
+    with Lock(f"{where.state}/lock", make) as lock:
         waited: list[str] = []
 
         def waits(holder: str) -> None:
@@ -753,7 +757,8 @@ def open_workspace(
 
             end_leftovers(marker(where), os.path.realpath(f"{where.state}/logs"))
             remove_strays(f"{where.state}/logs")
-        with Traces(f"{where.state}/trace.db", write=True, version=__version__) as traces:
+        make()  # a command that was refused may have removed it just now
+        with _traces(where.state) as traces:
             staging = Staging(where.state)
             traces.recover(staging.recover)
             _tell_notes(traces, tell)
@@ -766,6 +771,24 @@ def open_workspace(
             checked = checked or _check(where, project, traces)
             with _stores(where, project, tell, write=True) as stores:
                 yield Workspace(where, project, traces, checked, staging, stores, read_at_ns=began, mend=mend)
+
+
+@contextmanager
+def _traces(state: str) -> Iterator[Traces]:
+    """The traces, opened for writing. Where there were none, and the command is refused before a build begins, nothing is left of the state.
+
+    The lock is held.
+    """
+    path, journal = f"{state}/trace.db", f"{state}/journal"
+    is_new = not (os.path.exists(path) or os.path.exists(journal))
+    traces = Traces(path, write=True, version=__version__)
+    try:
+        with traces:
+            yield traces
+    except DuctError:
+        if is_new and not traces.begun:
+            _unmake_state(state)
+        raise
 
 
 def retried(retry: Retry) -> ev.Warned:
@@ -870,6 +893,20 @@ def make_state(state: str) -> None:
             f'cannot make the state folder "{state}": {error.strerror}',
             hint="`duct status` and `duct -n` work without writing",
         ) from None
+
+
+def _unmake_state(state: str) -> None:
+    """Remove a state folder in which nothing was done, and the lock that is held as its last file. What else is in it stays, and it with that."""
+    with suppress(OSError):
+        for name in (*(f"trace.db{end}" for end in HELPERS), "journal", "lock"):
+            with suppress(FileNotFoundError):
+                os.unlink(f"{state}/{name}")
+        while state != STATE:
+            os.rmdir(state)
+            state = os.path.dirname(state)
+        if os.listdir(STATE) == [".gitignore"]:
+            os.unlink(f"{STATE}/.gitignore")
+            os.rmdir(STATE)
 
 
 def _stamp_of(path: str) -> tuple[int, int, int, int] | None:

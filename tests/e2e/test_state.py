@@ -171,3 +171,49 @@ def test_coarse_times_are_doubted_through_a_second_round(monkeypatch: pytest.Mon
     second.take_over(first, {"new": 0, "x": 1}.get)
     second.settle_all()
     assert second.columns.sizes[1] == -2, "never seen: the next build hashes it"
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["build", "nothing"], 'called "nothing"'),
+        (["nothing"], 'called "nothing"'),
+        (["accept", "nothing"], 'called "nothing"'),
+        (["accept", "out/1"], "cannot accept: 1 file not there"),
+        (["build", "-f", "other", "nothing"], 'called "nothing"'),
+        (["build", "-f", "plan.py", "nothing"], 'called "nothing"'),
+        (["build", "-f", "bad"], "reads nowhere, which does not exist"),
+    ],
+)
+def test_a_command_that_is_refused_leaves_no_state_behind(box: Sandbox, command: list[str], told: str) -> None:
+    bad = COPY + '\n[step.b]\ninputs = "nowhere"\nrun = "cat {input}"\n'
+    plan = "from miniduct import PipelineBuilder, PythonStep\np = PipelineBuilder('p')\np.add_step(PythonStep(int, name='a'))\n"
+    box.files({"raw/1": "1\n", "Ductfile": COPY, "other": COPY, "bad": bad, "plan.py": plan})
+    before = sorted(os.listdir(box.root))
+    assert told in box.expect(2, *command).err
+    assert sorted(os.listdir(box.root)) == before
+    box.write(".duct/mine", "mine\n")
+    box.expect(2, *command)
+    assert sorted(os.listdir(box.path(".duct"))) == [".gitignore", "mine"]
+
+
+def test_a_command_that_is_refused_leaves_the_state_of_a_build_as_it_is(built: Sandbox) -> None:
+    before = built.state()
+    built.expect(2, "build", "nothing")
+    assert built.state().keys() == before.keys()
+    built.nothing_to_do()
+
+
+def test_a_build_goes_on_beside_commands_that_are_refused(box: Sandbox) -> None:
+    box.write("raw/1", "1\n")
+    box.ductfile(COPY)
+    for _ in range(3):
+        refused = [box.start("build", "nothing") for _ in range(2)]
+        built = box.start("build")
+        assert [box.finish(each).code for each in refused] == [2, 2]
+        assert box.finish(built).code == 0
+        assert box.ran() == ["a 1"]
+        box.nothing_to_do()
+        assert box.exists(".duct/.gitignore")
+        box.remove(".duct")
+        box.remove("out")

@@ -145,6 +145,13 @@ def test_no_folder_for_the_lock_is_an_error(tmp_path: Path) -> None:
         Lock(str(tmp_path / "absent" / "lock")).acquire(wait=False, on_wait=refuse)
 
 
+def test_folder_that_was_removed_meanwhile_is_made_again(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    with Lock(str(folder / "lock"), folder.mkdir) as lock:
+        assert not lock.acquire(wait=False, on_wait=refuse)
+        assert (folder / "lock").exists()
+
+
 def test_a_process_that_was_forked_off_holds_nothing(path: str) -> None:
     holder, other = Lock(path), Lock(path)
     holder.acquire(wait=False, on_wait=lambda _: None)

@@ -88,6 +88,8 @@ class Traces:
         self.notes: list[str] = []
         self.former: list[tuple[Trace, Trace]] = []
         """What `recover` found of jobs that made something in a run before that they made no longer in their last one: the two runs."""
+        self.begun = False
+        """Was a build begun since this was opened?"""
         self._path = path
         self._write = write
         self._version = version
@@ -576,6 +578,7 @@ class Traces:
 
     def begin_run(self, started: float, command: str) -> int:
         """Note that a build starts; its number."""
+        self.begun = True
         query = "INSERT INTO runs (started, command, ran, failed) VALUES (?, CAST(? AS TEXT), 0, 0)"
         return self._ask(lambda db: db.execute(query, (started, _bytes(command))).lastrowid or 0, 0)
 
