@@ -512,3 +512,31 @@ def test_a_file_that_a_step_keeps_is_not_that_of_the_next_one(tmp_path: pathlib.
     assert [log and (tmp_path / log).read_text() for log in logs] == [None, "second\n", None, "fourth\n"]
     assert os.pread(kept[1], 10, 0) == b"mine"
     os.close(kept[1])
+
+
+def nothing(*_: object) -> None:
+    pass
+
+
+def test_calls_with_a_time_limit_do_not_mind_others_that_go_on_by_themselves() -> None:
+    over = threading.Event()
+    calls = []
+
+    def waits() -> bool:
+        return over.wait(60)
+
+    def brief() -> None:
+        calls.append(1)
+        if len(calls) == 1500:
+            over.set()
+
+    builder = PipelineBuilder("demo")
+    builder.add_steps(*(PythonStep(waits, name=f"waits-{number}", timeout=60) for number in range(150)))
+    builder.add_steps(*(PythonStep(brief, name=f"brief-{number}") for number in range(1500)))
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        results = builder.execute(jobs=153)
+    finally:
+        sys.setswitchinterval(before)
+    assert {result.status for result in results.values()} == {"done"}

@@ -195,7 +195,7 @@ class ThreadRunner(PythonRunner):
 
     def _seconds(self, until: float | None) -> float | None:
         if self._alarms:
-            for attempt in self._attempts.values():
+            for attempt in list(self._attempts.values()):  # threads that go on add to them meanwhile
                 for alarm in (attempt.deadline, attempt.give_up_at):
                     if alarm is not None and (until is None or alarm < until):
                         until = alarm
