@@ -540,3 +540,14 @@ def test_calls_with_a_time_limit_do_not_mind_others_that_go_on_by_themselves() -
     finally:
         sys.setswitchinterval(before)
     assert {result.status for result in results.values()} == {"done"}
+
+
+def test_a_former_log_that_cannot_be_removed_fails_its_step_only() -> None:
+    first, then, other = (PythonStep(nothing, name=name) for name in ("first", "then", "other"))
+    first >> then
+    builder = PipelineBuilder("demo")
+    builder.add_steps(first, then, other)
+    os.makedirs(".duct/pipelines/demo/logs/then.log/folder")
+    results = builder.execute(raise_on_error=False, keep_going=True)
+    assert [results[name].status for name in ("first", "then", "other")] == ["done", "failed", "done"]
+    assert str(results[then].error).startswith("its output cannot be written: ")

@@ -101,11 +101,17 @@ class Outputs:
                 self.drop(output)
 
     def is_silent(self, output: Output, log: str) -> bool:
-        """Was nothing written? Then there is no log, as after `finish`, and the next job may write to the same file. OSError."""
-        if os.lseek(output.fd, 0, os.SEEK_END):
+        """Was nothing written? Then there is no log, as after `finish`, and the next job may write to the same file.
+
+        False where that cannot be had: `finish` says why.
+        """
+        try:
+            if os.lseek(output.fd, 0, os.SEEK_END):
+                return False
+            if not self._has_none(log):
+                _removed(log)
+        except OSError:
             return False
-        if not self._has_none(log):
-            _removed(log)
         return True
 
     def give_back(self, output: Output) -> None:
