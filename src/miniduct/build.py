@@ -410,6 +410,8 @@ class Loop:
         """Are they brief, as far as is known: did the last one end so, and has none been found to be a long one since?"""
         self._look_in = 4 * BRIEF
         """Seconds after which is looked whether one of them is a long one by now, and another thread is to go on beside it."""
+        self._leaves = False
+        """Is a ready job left to one of them, so that this has to be looked at?"""
         self._dozing = False
         """Does the loop wait for long, so that it has to be woken for what threads tell?"""
         self._behind = ahead.behind_dynamic()
@@ -444,6 +446,7 @@ class Loop:
 
     def _start_ready(self) -> None:
         scheduler = self._scheduler
+        self._leaves = False
         while not self._stopping and scheduler.free > 0:
             if self._retries and self._retries[0][0] <= time.monotonic():
                 _, job = heapq.heappop(self._retries)
@@ -454,6 +457,7 @@ class Loop:
             if self._calling and self._brief and self._is_light(scheduler.peek()):
                 if self._has_brief_call():
                     self._look_in = min(2 * self._look_in, SHORT_WAIT)
+                    self._leaves = True
                     return
                 self._brief = False
             self._look_in = 4 * BRIEF
@@ -715,7 +719,7 @@ class Loop:
 
     def _wait(self) -> None:
         timeout = LONG_WAIT if self._dozing else SHORT_WAIT
-        if self._calling and not self._stopping and self._scheduler.free > 0 and self._scheduler.peek() is not None:
+        if self._leaves:
             timeout = self._look_in
         if self._retries and self._scheduler.free > 0:  # without a slot, it is some job's end that is waited for
             timeout = min(max(self._retries[0][0] - time.monotonic(), 0.0), timeout)

@@ -26,6 +26,8 @@ from miniduct.runners.threads import ThreadRunner
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from miniduct.runners.base import RunnerEvent
+
 
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -551,3 +553,22 @@ def test_a_former_log_that_cannot_be_removed_fails_its_step_only() -> None:
     results = builder.execute(raise_on_error=False, keep_going=True)
     assert [results[name].status for name in ("first", "then", "other")] == ["done", "failed", "done"]
     assert str(results[then].error).startswith("its output cannot be written: ")
+
+
+def test_a_job_without_room_is_waited_for_in_peace(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+    events = ThreadRunner.events
+
+    def counted(runner: ThreadRunner, timeout: float | None) -> list[RunnerEvent]:
+        looks.append(timeout)
+        return events(runner, timeout)
+
+    monkeypatch.setattr(ThreadRunner, "events", counted)
+
+    def long() -> None:
+        time.sleep(0.5)
+
+    builder = PipelineBuilder("demo")
+    builder.add_steps(PythonStep(long), PythonStep(nothing, name="wide", cpus=2))
+    builder.execute(jobs=2)
+    assert len(looks) < 50
