@@ -51,16 +51,20 @@ def sort_out(
             asked[key] = stamp, fingerprint
     made = traces.left(asked) if asked else {}
     for key, (stamp, fingerprint) in asked.items():
-        if _is_as_made(key, stamp, fingerprint, made.get(key, ()), store):
+        if is_as_made(key, stamp, fingerprint, made.get(key, ()), store):
             found.orphans[key] = stamp
         else:
             found.edited.add(key)
     return found
 
 
-def _is_as_made(
+def is_as_made(
     key: str, stamp: Stamp, fingerprint: bytes | None, made: Sequence[tuple[str, bytes]], store: Store
 ) -> bool:
+    """Does the key hold what one of the runs that made it left there, by the check and the fingerprint of each?
+
+    `stamp` is the key's, `fingerprint` that of its content, where it is known.
+    """
     for check, then in made:
         if check != Check.CONTENT.value:
             if mtime_fingerprint(stamp) == then:

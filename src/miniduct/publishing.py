@@ -13,6 +13,7 @@ from .errors import DuctError, StoreError
 from .judging import PLANNED, planned
 from .keys import GS, HTTP, VALUES, base_name, is_remote, unescaped
 from .model import FINGERPRINT_SIZE, Check, Stamp
+from .orphans import is_as_made
 from .plan.patterns import glob
 from .rebuilder import ACCEPTED, MOVED
 from .stores.local import refused
@@ -634,12 +635,16 @@ class Publisher:
         """Members of a dynamic target that the last run made and this one did not: removed if they still are what was made. What duct was only
         told to take for made is added to `kept`, with its copy.
         """
-        left = []
-        accepted = judged.past is not None and any(kind == ACCEPTED for kind, *_ in judged.past.reasons)
+        left: list[str] = []
+        past = judged.past
+        if past is None:
+            return left
+        accepted = any(kind == ACCEPTED for kind, *_ in past.reasons)
         for key in before.keys() - now.keys():
-            if self._store.stat(key) is None or self._is_others(judged.job, key):
+            stamp = self._store.stat(key)
+            if stamp is None or self._is_others(judged.job, key):
                 continue
-            if self._store.fingerprint(key) == before[key]:
+            if is_as_made(key, stamp, None, [(past.check, before[key])], self._store):
                 if accepted:
                     kept.append((key, self._staging.keep_aside(key)))
                 self._staging.remove(key)

@@ -25,7 +25,7 @@ from .judging import Judge
 from .keys import VALUES, is_remote
 from .lock import Lock
 from .model import Check, Stamp
-from .orphans import sort_out
+from .orphans import is_as_made, sort_out
 from .plan.columns import Folder, Plan
 from .plan.definition import definition_digest, definitions
 from .plan.expand import expand, plan_digest, relist
@@ -822,18 +822,20 @@ def _no_members(job_id: str) -> Sequence[str]:  # noqa: ARG001
 
 def _remove_former_members(project: Project, traces: Traces, staging: Staging) -> None:
     """The kill may have come between a dynamic job's record and the removal of what it no longer makes: that is made up for, by the same rule."""
-    former: dict[str, tuple[bytes | None, bool]] = {}
+    former: dict[str, tuple[Trace, bool]] = {}
     for before, now in traces.former:
         if _is_dynamic(project, now):
             accepted = any(kind == ACCEPTED for kind, *_ in before.reasons)
             for key in sorted(set(before.targets) - set(now.targets)):
-                former[key] = (before.target_fingerprint(key), accepted)
+                former[key] = before, accepted
     for trace in traces.makers(former) if former else ():
         for key in trace.targets if trace.id else ():
             former.pop(key, None)
     store = LocalStore()
-    for key, (fingerprint, accepted) in former.items():
-        if is_remote(key) or store.stat(key) is None or store.fingerprint(key) != fingerprint:
+    for key, (before, accepted) in former.items():
+        stamp = None if is_remote(key) else store.stat(key)
+        made = before.check, before.target_fingerprint(key) or b""
+        if stamp is None or not is_as_made(key, stamp, None, [made], store):
             continue
         if accepted:
             staging.kept.append((key, staging.keep_aside(key)))

@@ -123,6 +123,28 @@ def test_a_file_that_was_accepted_as_a_member_is_removed_with_a_copy_kept(box: S
     assert box.read(f".duct/kept/p/{copy}") == "precious\n"
 
 
+@pytest.mark.parametrize("check", ["content", "mtime", "exists"])
+def test_former_members_go_and_edited_ones_stay_whatever_is_checked(box: Sandbox, check: str) -> None:
+    box.ductfile(
+        f"""
+        [step.split]
+        inputs = "list"
+        targets = "parts/*.txt"
+        check = "{check}"
+        run = "for name in $(cat {{input}}); do echo $name > {{target}}/$name.txt; done"
+        """
+    )
+    box.write("list", "a b c\n")
+    box.build()
+    box.write("list", "a b\n")
+    box.build("--force")
+    assert sorted(os.listdir(box.path("parts"))) == ["a.txt", "b.txt"]
+    box.write("parts/b.txt", "edited\n")
+    box.write("list", "a\n")
+    assert "edited since: it stays" in box.build("--force").err
+    assert box.read("parts/b.txt") == "edited\n"
+
+
 def test_a_file_of_before_is_not_accepted_as_a_member(box: Sandbox) -> None:
     box.ductfile(
         """
