@@ -760,9 +760,8 @@ def open_workspace(
         make()  # a command that was refused may have removed it just now
         with _traces(where.state) as traces:
             staging = Staging(where.state)
-            traces.recover(staging.recover)
+            traces.recover(staging.recover, lambda: _remove_former_members(project, traces, staging))
             _tell_notes(traces, tell)
-            _remove_former_members(project, traces, staging)
             lock.mended()
             for key, copy in staging.kept:
                 tell(ev.Kept(key, copy))

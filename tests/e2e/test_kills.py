@@ -514,15 +514,18 @@ ORDERS = [
 ]
 
 
+@pytest.mark.parametrize("kills", [1, 2])
 @pytest.mark.parametrize("targets", ORDERS)
-def test_former_members_of_any_target_are_removed_after_a_kill(removing: Sandbox, targets: str) -> None:
+def test_former_members_of_any_target_are_removed_after_kills(removing: Sandbox, targets: str, kills: int) -> None:
     box = removing
     box.files(
         {"list": "a b c d\n", "p/mine": "mine\n", "p/users.x": "mine\n", "Ductfile": SPLIT.format(targets=targets)}
     )
     box.build()
-    box.files({"list": "a\n", "p/c.x": "edited\n", "kill": ""})
-    assert box.duct("build").code == -signal.SIGKILL
+    box.files({"list": "a\n", "p/c.x": "edited\n"})
+    for _ in range(kills):  # the second one comes while the first one is mended
+        box.write("kill", "")
+        assert box.duct("build").code == -signal.SIGKILL
     assert {"p/b.x", "p/c.x", "p/d.x"} <= box.tree("p").keys()
     box.build()
     assert sorted(box.tree("p")) == ["p/a.x", "p/c.x", "p/mine", "p/users.x"]

@@ -360,9 +360,9 @@ class Traces:
         for record in records:
             self._note(record)
 
-    def recover(self, believe: Callable[[list[Trace]], list[Trace]]) -> None:
+    def recover(self, believe: Callable[[list[Trace]], list[Trace]], mend: Callable[[], None] = lambda: None) -> None:
         """What a killed build left in the journal: its failures, and those of its traces that `believe` returns, are
-        folded.
+        folded, after `mend`: a kill before the end of that leaves all to the next start.
         """
         records, notes = self._journal.read()
         self.notes += notes
@@ -377,6 +377,7 @@ class Traces:
             for record in records
             if isinstance(record, Failure) or (record.id in believed and last[record.id] is record)
         )
+        mend()
         self.fold()
         self._journal.clear()
 
