@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from typing import TYPE_CHECKING, Any
+
+from .forks import forks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +27,7 @@ class Interrupts:
         self.first: int | None = None
         self._wake = wake
         self._before: dict[int, Any] = {}
+        self._process = forks()
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
@@ -39,6 +43,10 @@ class Interrupts:
         self._wake()
 
     def _came(self, number: int, _frame: FrameType | None) -> None:
+        if forks() != self._process:  # a process that a step forked off: nobody reads the count there, and it is to end
+            signal.signal(number, self._before.get(number) or signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
         self.count += 1
         if self.first is None:
             self.first = number

@@ -572,3 +572,20 @@ def test_a_job_without_room_is_waited_for_in_peace(monkeypatch: pytest.MonkeyPat
     builder.add_steps(PythonStep(long), PythonStep(nothing, name="wide", cpus=2))
     builder.execute(jobs=2)
     assert len(looks) < 50
+
+
+def test_a_process_that_a_step_forks_can_be_terminated() -> None:
+    def forks() -> int | None:
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        child.start()
+        time.sleep(0.2)
+        child.terminate()
+        child.join(20)
+        code = child.exitcode
+        child.kill()
+        return code
+
+    step = PythonStep(forks)
+    builder = PipelineBuilder("demo")
+    builder.add_step(step)
+    assert builder.execute()[step].value == -signal.SIGTERM
