@@ -18,13 +18,19 @@ class Turn:
     def __init__(self) -> None:
         self._held = threading.Lock()
         self._next = threading.Lock()
+        self._holder = 0
 
     def take(self) -> None:
+        """Wait for it. A signal handler of the user's may raise meanwhile: then it is not taken."""
         with self._next:
             self._held.acquire()
+            self._holder = threading.get_ident()
 
     def give(self) -> None:
-        self._held.release()
+        """Give it on, where it is this thread's."""
+        if self._holder == threading.get_ident():
+            self._holder = 0
+            self._held.release()
 
     def __enter__(self) -> None:
         self.take()

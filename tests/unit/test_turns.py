@@ -45,6 +45,17 @@ def test_what_this_thread_tells_comes_after_what_waits() -> None:
     assert [type(event) for _, event in noting.told] == [Warned, BuildStarted]
 
 
+def test_a_turn_that_was_not_taken_is_not_given_on() -> None:
+    """An exception of a signal handler may come while it is waited for."""
+    turn = Turn()
+    turn.take()
+    in_thread(turn.give)
+    assert turn._held.locked()
+    turn.give()
+    turn.give()
+    assert not turn._held.locked()
+
+
 def test_who_asks_for_the_turn_gets_it_before_the_one_that_has_it_takes_it_again() -> None:
     turn, asked, order = Turn(), threading.Event(), []
 

@@ -23,7 +23,7 @@ DONE, UP_TO_DATE, FAILED, SKIPPED, INTERRUPTED, NOT_RUN = (
 _WORST = (FAILED, INTERRUPTED, SKIPPED, NOT_RUN, DONE, UP_TO_DATE)
 
 
-@dataclass(init=False)
+@dataclass
 class StepResult:
     """How a step fared in one run.
 
@@ -44,10 +44,6 @@ class StepResult:
     jobs: dict[str, int] = field(default_factory=dict)
     """The step's jobs that were looked at, by status."""
     _read: Callable[[], Any] | None = field(default=None, repr=False)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.jobs = {}
 
     @property
     def value(self) -> Any:
