@@ -168,6 +168,12 @@ class Table:
         return columns if self.members is None else [*columns, self.members]
 
     def dump(self) -> tuple[Any, ...]:
+        """Builtins for `marshal`; of one row and one key a slot, as of most steps of a long pipeline, the keys alone."""
+        if self.rows == 1 and not self.names and self.members is None:
+            read = [keys.packed[0] for keys in self.inputs if keys.kind == SHARED and len(keys.packed) == 1]
+            made = [keys.packed[0] for keys in self.targets if keys is not None and keys.kind == SINGLE]
+            if len(read) == len(self.inputs) and len(made) == len(self.targets):
+                return read, made
         return (
             self.rows,
             self.names,
@@ -179,6 +185,9 @@ class Table:
 
     @classmethod
     def load(cls, dumped: Sequence[Any]) -> Table:
+        if len(dumped) == 2:
+            read, made = dumped
+            return cls(1, (), [], [Keys.shared((key,), 1) for key in read], [Keys.single((key,)) for key in made])
         rows, names, values, inputs, targets, members = dumped
         return cls(
             rows,
@@ -199,7 +208,7 @@ class Dumped:
         self._tables = tables
 
     def rows(self) -> list[int]:
-        return [table[0] for table in self._tables]
+        return [1 if len(table) == 2 else table[0] for table in self._tables]
 
     def load(self) -> list[Table]:
         return [Table.load(table) for table in self._tables]

@@ -139,6 +139,8 @@ def in_own_globs(plan: Plan, shapes: Sequence[Shape]) -> list[Mistake]:
     """Targets that another target of the same job matches: one mistake for each two of them."""
     mistakes = []
     for each, table in zip(shapes, plan.tables):
+        if None not in table.targets:
+            continue
         slots = list(zip(each.step.targets, each.targets, table.targets))
         named = [(slot, keys) for slot, _, keys in slots if keys is not None]
         globs = [(slot, pattern) for slot, pattern, keys in slots if keys is None]

@@ -567,7 +567,7 @@ class Traces:
         if self._known is None:
             rows = self._rows("SELECT digest FROM definitions")
             self._known = {row[0] for row in rows}
-        new = [(digest, _bytes(text)) for digest, text in pairs if digest not in self._known]
+        new = [(digest, _bytes(text)) for digest, text in dict(pairs).items() if digest not in self._known]
         if new:
 
             def work(db: sqlite3.Connection) -> None:

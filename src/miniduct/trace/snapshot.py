@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-FORMAT = 4
+FORMAT = 5
 FIELDS = frozenset(
     [
         "format",
