@@ -10,6 +10,9 @@ A job goes through it like this; whatever happens at any moment, each target is 
 The journal line comes before the renames: after a kill between the two, the next start finds the staged files that the line describes and
 completes the renames. Jobs whose inputs come from a dynamic target wait for its maker; if its members changed, the steps are expanded
 again and a further round runs.
+
+The thread of a call that has made a value goes that way by itself, from there to its next call, while the loop waits (`Loop.follow`); one of
+them at a time.
 """
 
 from __future__ import annotations
