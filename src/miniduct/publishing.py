@@ -214,7 +214,8 @@ class Publisher:
     def collect(self, judged: Judged, products: Mapping[str, Product]) -> list[Made]:
         """What the command made, in declared order. NotMadeError where a declared target is not there, or another job makes it too.
 
-        `products` are what is known of it, by the paths that it was to write to: a value is among them.
+        A file that several globs of the job match is made once. `products` are what is known of it, by the paths that it was to write to: a value
+        is among them.
         """
         made, missing = self._present(judged)
         if judged.about.is_light and not products:
@@ -222,6 +223,7 @@ class Publisher:
         if missing:
             raise self._not_made(missing)
         if judged.about.dynamic:
+            made = _once(made)
             for each in made:
                 other = self._second_maker(judged.job, each.key)
                 if other is not None:
@@ -671,3 +673,14 @@ def split(fingerprints: bytes) -> list[bytes]:
 def _called(target: Target) -> str:
     """What a user calls the target: a value that holds a glob sign is escaped in a glob, and by nobody else."""
     return unescaped(target.text) if target.dynamic else target.text
+
+
+def _once(made: Sequence[Made]) -> list[Made]:
+    """The same, each key once. NotMadeError where one was written to two places: which of them is meant, nobody can tell."""
+    found: dict[str, Made] = {}
+    for each in made:
+        first = found.setdefault(each.key, each)
+        if first.at != each.at:
+            facts = [f"one is {shown(first.at)}", f"the other is {shown(each.at)}"]
+            raise NotMadeError(f"made {shown(each.key)} twice, for two of its targets that match it", facts)
+    return list(found.values())

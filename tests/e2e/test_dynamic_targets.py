@@ -47,6 +47,38 @@ def test_a_file_that_matches_two_patterns_is_of_the_job_that_made_it(box: Sandbo
     box.nothing_to_do()
 
 
+@pytest.mark.parametrize("places", [("{targets[0]}", "{targets[1]}"), ("out", "out"), ("{targets[0]}", "out")])
+def test_a_file_that_two_patterns_of_its_job_match_is_made_once(box: Sandbox, places: tuple[str, str]) -> None:
+    first, second = places
+    box.ductfile(f"""
+[step.a]
+inputs = "in.txt"
+targets = ["out/*.txt", "out/a*.txt"]
+run = "mkdir -p out; cp {{input}} {first}/x.txt; cp {{input}} {second}/ay.txt"
+
+[step.all]
+inputs = "out/*.txt"
+targets = "all.txt"
+run = "cat {{inputs}} > {{target}}"
+""")
+    for content in "1\n", "2\n":
+        box.write("in.txt", content)
+        box.build()
+        assert box.read("all.txt") == 2 * content
+        box.nothing_to_do()
+    assert not box.exists(".duct/kept")
+
+
+def test_a_file_that_a_job_makes_in_two_places_is_not_chosen_from(box: Sandbox) -> None:
+    box.ductfile("""
+[step.a]
+targets = ["out/*.txt", "out/a*.txt"]
+run = "mkdir -p out; echo 1 > {targets[0]}/a.txt; echo 2 > out/a.txt"
+""")
+    assert "made out/a.txt twice, for two of its targets that match it" in box.expect(1, "build").err
+    assert not box.exists("out/a.txt")
+
+
 def test_who_made_a_file_of_two_patterns_in_its_place_is_not_guessed(box: Sandbox) -> None:
     box.files({"days/eu.txt": "1 0.3\n", "days/north-eu.txt": "1 0.7\n2 0.5\n"})
     box.ductfile(DIRECT)
