@@ -65,6 +65,8 @@ MOST_COPIES = 20 << 30
 """Bytes of local copies of remote inputs that are left after a build: those used last."""
 DUCTFILE = "Ductfile"
 STATE = ".duct"
+IGNORE = "*\n"
+"""What git is told of all that is in there."""
 
 
 class Source(Protocol):
@@ -888,7 +890,7 @@ def make_state(state: str) -> None:
         ignore = f"{STATE}/.gitignore"
         if not os.path.exists(ignore):
             with open(ignore, "w", encoding="ascii") as file:
-                file.write("*\n")
+                file.write(IGNORE)
     except OSError as error:
         raise StoreError(
             f'cannot make the state folder "{state}": {error.strerror}',
@@ -905,9 +907,13 @@ def _unmake_state(state: str) -> None:
         while state != STATE:
             os.rmdir(state)
             state = os.path.dirname(state)
+        ignore = f"{STATE}/.gitignore"
         if os.listdir(STATE) == [".gitignore"]:
-            os.unlink(f"{STATE}/.gitignore")
-            os.rmdir(STATE)
+            with open(ignore, "rb") as file:
+                is_ours = file.read(len(IGNORE) + 1) == IGNORE.encode("ascii")
+            if is_ours:
+                os.unlink(ignore)
+                os.rmdir(STATE)
 
 
 def _stamp_of(path: str) -> tuple[int, int, int, int] | None:

@@ -197,6 +197,14 @@ def test_a_command_that_is_refused_leaves_no_state_behind(box: Sandbox, command:
     assert sorted(os.listdir(box.path(".duct"))) == [".gitignore", "mine"]
 
 
+def test_a_command_that_is_refused_leaves_the_users_own_words_to_git(box: Sandbox) -> None:
+    box.ductfile(COPY)
+    box.write(".duct/.gitignore", "*\n!kept\n")
+    box.expect(2, "build", "nothing")
+    assert box.read(".duct/.gitignore") == "*\n!kept\n"
+    assert os.listdir(box.path(".duct")) == [".gitignore"]
+
+
 def test_a_command_that_is_refused_leaves_the_state_of_a_build_as_it_is(built: Sandbox) -> None:
     before = built.state()
     built.expect(2, "build", "nothing")
