@@ -200,7 +200,8 @@ class ValueStore:
 
     def _refused(self, verb: str, error: OSError) -> StoreError:
         why = {errno.ELOOP: "it is a link", errno.EISDIR: "it is a folder"}.get(error.errno or 0, reason(error))
-        hint = f"where it is not to be had, remove {self.path}: its values are made again"
+        no_room = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = None if no_room else f"where it is not to be had, remove {self.path}: its values are made again"
         return StoreError(f"cannot {verb} {shown(self.path)}: {why}", hint=hint)
 
     def _shut(self) -> None:

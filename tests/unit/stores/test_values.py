@@ -190,8 +190,9 @@ def test_a_full_disk_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "pwrite", full)
-        with pytest.raises(StoreError, match=r"cannot write .*/\.pack.*: no space left on device"):
+        with pytest.raises(StoreError, match=r"cannot write .*/\.pack.*: no space left on device") as caught:
             put(store, a=b"two")
+    assert caught.value.hint is None
     assert read(store, "a") == [b"one"]
     put(store, b=b"three")
     assert read(ValueStore(FOLDER), "ab") == [b"one", b"three"]
