@@ -167,9 +167,12 @@ echo "done {{day}}" >&2
         for n in range(20)
     )
     folder.read(text)
-    began = time.process_time()
-    folder.read(text)
-    assert time.process_time() - began < 0.1  # 7 ms as measured; this only catches what grows faster than the file
+    taken = []
+    for _ in range(5):  # a machine may stand still for one of them
+        began = time.process_time()
+        folder.read(text)
+        taken.append(time.process_time() - began)
+    assert min(taken) < 0.1  # 7 ms as measured; this only catches what grows faster than the file
 
 
 # -- keys ------------------------------------------------------------------------------------------------------------------------------
